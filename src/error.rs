@@ -1,0 +1,465 @@
+//! What can go wrong, and who is to blame.
+
+use std::{fmt, io, sync::Arc};
+
+use crate::{frame::Message, handshake::Response};
+
+/// Everything that can go wrong. The variant says who is to blame.
+///
+/// A clean closing handshake is never an error: it is the end of the stream. The value is small (32 bytes at
+/// most) and cheap to clone.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller: a URL that is not one, or that is not for a WebSocket.
+    Url(UrlError),
+    /// The caller: options that cannot be used. Nothing was sent.
+    Options(OptionsError),
+    /// The caller: a frame that would break the protocol. Nothing went out and the connection goes on.
+    Invalid(ProtocolError),
+    /// The caller: the connection is closing or closed, nothing more can be sent.
+    Closed,
+    /// The caller: a [`Write`](crate::Write) was dropped in the middle of a fragmented message, which nobody
+    /// can finish. The connection has failed for all its holders.
+    Abandoned,
+    /// The caller: [`Write::ping`](crate::Write::ping) waits for a Pong that nobody will read, since the
+    /// [`Read`](crate::Read) was dropped.
+    ReaderGone,
+    /// The peer: it broke the protocol. It was told so with a Close frame and the connection has failed.
+    Protocol(ProtocolError),
+    /// The peer: it broke the protocol, and the reader was asked to go on ([`Checks::Report`](crate::Checks)).
+    Reported {
+        /// The rule that was broken.
+        error: ProtocolError,
+        /// The frame that broke it. It counts for nothing else.
+        frame: Arc<Message>,
+    },
+    /// The peer: the opening handshake was not one, or was refused.
+    Handshake {
+        /// What was wrong.
+        error: HandshakeError,
+        /// The whole answer with as much of its body as was read, where a server sent one.
+        response: Option<Arc<Response>>,
+    },
+    /// The peer or the network: a deadline has passed.
+    TimedOut(Phase),
+    /// The network: the transport ended without a Close frame, the status code 1006 of RFC 6455 §7.4.1.
+    Lost,
+    /// The network: reading or writing failed.
+    Io(Arc<io::Error>),
+    /// The network: the stream or sink under [`wrap_frames`](crate::wrap_frames) failed.
+    Transport(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// The number that `turbo.websocket` gives to this kind of error, or `None` where it has no such kind.
+    ///
+    /// | number | kind |
+    /// | --- | --- |
+    /// | -1 | invalid URL |
+    /// | -2 | scheme other than `ws` and `wss` |
+    /// | -3 | could not connect |
+    /// | -4 | response head that is not HTTP, or too large |
+    /// | -5 | deadline of the connection passed |
+    /// | -6 | deadline of the opening handshake passed |
+    /// | -7 | the connection ended before a response |
+    /// | -10 | socket error, connection lost or closed |
+    /// | -15 | status other than 101 |
+    /// | -16 | WebSocket protocol error |
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use coro_websocket::parse_url;
+    /// assert_eq!(parse_url("http://host/").unwrap_err().code(), Some(-2));
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        Some(match self {
+            Self::Url(UrlError::Scheme) => -2,
+            Self::Url(_) => -1,
+            Self::Handshake { error, .. } => match error {
+                HandshakeError::Status(_) => -15,
+                HandshakeError::Malformed | HandshakeError::HeadTooLarge | HandshakeError::TooManyHeaders => {
+                    -4
+                }
+                HandshakeError::NoHead => -7,
+                _ => -16,
+            },
+            Self::TimedOut(Phase::Handshake) => -6,
+            Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed => -10,
+            Self::Protocol(_) | Self::Reported { .. } | Self::Invalid(_) => -16,
+            Self::Options(_) | Self::Abandoned | Self::ReaderGone => return None,
+        })
+    }
+
+    /// The server's answer, when it refused the opening handshake.
+    #[must_use]
+    pub fn response(&self) -> Option<&Response> {
+        match self {
+            Self::Handshake { response, .. } => response.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The kind of the input or output error underneath, if there is one.
+    #[must_use]
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => write!(f, "invalid URL: {error}"),
+            Self::Options(error) => write!(f, "invalid options: {error}"),
+            Self::Invalid(error) => write!(f, "this frame may not be sent: {error}"),
+            Self::Closed => f.write_str("the connection is closed for sending"),
+            Self::Abandoned => f.write_str("a writer was dropped in the middle of a fragmented message"),
+            Self::ReaderGone => f.write_str("no pong can be awaited, the reader was dropped"),
+            Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
+            Self::Reported { error, .. } => write!(f, "the peer broke the protocol (reported only): {error}"),
+            Self::Handshake { error, .. } => write!(f, "opening handshake: {error}"),
+            Self::TimedOut(phase) => write!(f, "timed out: {phase}"),
+            Self::Lost => f.write_str("the connection ended without a Close frame (1006)"),
+            Self::Io(error) => write!(f, "transport: {error}"),
+            Self::Transport(error) => write!(f, "transport: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Url(error) => Some(error),
+            Self::Options(error) => Some(error),
+            Self::Invalid(error) | Self::Protocol(error) | Self::Reported { error, .. } => Some(error),
+            Self::Handshake { error, .. } => Some(error),
+            Self::Io(error) => Some(error.as_ref()),
+            Self::Transport(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+impl From<UrlError> for Error {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
+impl From<OptionsError> for Error {
+    fn from(error: OptionsError) -> Self {
+        Self::Options(error)
+    }
+}
+
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake { error, response: None }
+    }
+}
+
+/// What was going on when a deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The opening handshake: request and response.
+    Handshake,
+    /// The heartbeat: the peer was silent for longer than [`Heartbeat::timeout`](crate::Heartbeat::timeout).
+    Heartbeat,
+    /// A call with a time limit of its own, such as [`Read::next_timeout`](crate::Read::next_timeout).
+    Call,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "the opening handshake took too long",
+            Self::Heartbeat => "the peer was silent for too long",
+            Self::Call => "nothing came in time",
+        })
+    }
+}
+
+/// A rule of RFC 6455 for frames and messages, broken by the peer ([`Error::Protocol`], [`Error::Reported`]) or
+/// by the caller ([`Error::Invalid`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// RSV1, RSV2 or RSV3 is set and no extension gives it a meaning
+    /// ([§5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+    ReservedBits,
+    /// An opcode that is not defined ([§5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+    ReservedOpcode,
+    /// A client's frame is not masked ([§5.1](https://www.rfc-editor.org/rfc/rfc6455#section-5.1)).
+    Unmasked,
+    /// A server's frame is masked ([§5.1](https://www.rfc-editor.org/rfc/rfc6455#section-5.1)).
+    Masked,
+    /// The payload length is not written in the fewest bytes
+    /// ([§5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+    LengthNotMinimal,
+    /// The most significant bit of a 64-bit payload length is set
+    /// ([§5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+    LengthTooLarge,
+    /// A control frame has more than 125 bytes ([§5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
+    ControlTooLong,
+    /// A control frame is fragmented ([§5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
+    ControlFragmented,
+    /// A continuation frame without a message to continue
+    /// ([§5.4](https://www.rfc-editor.org/rfc/rfc6455#section-5.4)).
+    UnexpectedContinuation,
+    /// A text or binary frame in the middle of a fragmented message
+    /// ([§5.4](https://www.rfc-editor.org/rfc/rfc6455#section-5.4)).
+    MessageInterleaved,
+    /// Text that is not UTF-8 ([§8.1](https://www.rfc-editor.org/rfc/rfc6455#section-8.1)).
+    InvalidUtf8,
+    /// A Close payload of one byte ([§5.5.1](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1)).
+    ClosePayload,
+    /// A status code that may not be sent ([§7.4](https://www.rfc-editor.org/rfc/rfc6455#section-7.4)).
+    CloseCode,
+    /// A close reason that is not UTF-8 ([§5.5.1](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1)).
+    CloseReason,
+    /// A frame above the limit for one frame.
+    FrameTooLarge,
+    /// A message above the limit for one message.
+    MessageTooLarge,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReservedBits => "reserved bits are set",
+            Self::ReservedOpcode => "reserved opcode",
+            Self::Unmasked => "frame from a client is not masked",
+            Self::Masked => "frame from a server is masked",
+            Self::LengthNotMinimal => "payload length is not in its shortest form",
+            Self::LengthTooLarge => "payload length has its top bit set",
+            Self::ControlTooLong => "control frame is longer than 125 bytes",
+            Self::ControlFragmented => "control frame is fragmented",
+            Self::UnexpectedContinuation => "continuation of nothing",
+            Self::MessageInterleaved => "new message inside a fragmented message",
+            Self::InvalidUtf8 => "text is not UTF-8",
+            Self::ClosePayload => "close payload of one byte",
+            Self::CloseCode => "close code is not allowed",
+            Self::CloseReason => "close reason is not UTF-8",
+            Self::FrameTooLarge => "frame is too large",
+            Self::MessageTooLarge => "message is too large",
+        })
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// Why a text is not a WebSocket URL ([RFC 6455 §3](https://www.rfc-editor.org/rfc/rfc6455#section-3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// The scheme is neither `ws` nor `wss`.
+    Scheme,
+    /// The text is not a URL: a part is missing or cannot be read.
+    Syntax,
+    /// The host is missing or is not one.
+    Host,
+    /// The port is not a number from 1 to 65535.
+    Port,
+    /// A control character, a space or a backslash.
+    Character,
+    /// The user name or password is empty, doubled, or has bytes that Basic authentication cannot carry.
+    Userinfo,
+    /// A fragment, which a WebSocket URL never has.
+    Fragment,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "only ws:// and wss:// are supported",
+            Self::Syntax => "not a URL",
+            Self::Host => "the host is missing or malformed",
+            Self::Port => "the port is not a number from 1 to 65535",
+            Self::Character => "control character, space or backslash",
+            Self::Userinfo => "the user name or password cannot be used",
+            Self::Fragment => "a WebSocket URL has no fragment",
+        })
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+/// Why options cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// Neither host, nor port, nor the path of a unix socket is given.
+    NoAddress,
+    /// The host is not one.
+    Host,
+    /// The port is zero.
+    Port,
+    /// The pathname has a character that may not stand in a request.
+    Pathname,
+    /// A header name is not a token, or a value has a control character.
+    Header,
+    /// A header that the handshake itself writes.
+    HeaderReserved,
+    /// A subprotocol is not a token, or is named twice.
+    Subprotocol,
+    /// A user name with a colon, or a control character in it or in the password.
+    Credentials,
+    /// An allowed origin is not `scheme://host` or `scheme://host:port`.
+    Origin,
+    /// An HTTP answer whose status is not from 200 to 599.
+    Status,
+    /// A heartbeat without an interval.
+    Heartbeat,
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAddress => "host, port or path must be set",
+            Self::Host => "the host is malformed",
+            Self::Port => "the port is zero",
+            Self::Pathname => "the pathname has a character that is not allowed",
+            Self::Header => "a header has a character that is not allowed",
+            Self::HeaderReserved => "this header is written by the handshake",
+            Self::Subprotocol => "a subprotocol is not a token or is named twice",
+            Self::Credentials => "the user name or password cannot be used",
+            Self::Origin => "an allowed origin is malformed",
+            Self::Status => "the status is not from 200 to 599",
+            Self::Heartbeat => "a heartbeat needs an interval above zero",
+        })
+    }
+}
+
+impl std::error::Error for OptionsError {}
+
+/// A rule of the opening handshake that was broken, or the refusal of one
+/// ([RFC 6455 §4](https://www.rfc-editor.org/rfc/rfc6455#section-4)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The transport ended before a whole head came.
+    NoHead,
+    /// The head is not HTTP/1.1.
+    Malformed,
+    /// The head is larger than allowed.
+    HeadTooLarge,
+    /// The head has more headers than allowed.
+    TooManyHeaders,
+    /// The server answered with this status instead of 101.
+    Status(u16),
+    /// `Upgrade` is missing or does not name `websocket`.
+    Upgrade,
+    /// `Connection` is missing or does not name `upgrade`.
+    Connection,
+    /// `Sec-WebSocket-Accept` is missing, doubled or wrong.
+    Accept,
+    /// The server chose a subprotocol that was not offered, or several; or a list of them is malformed.
+    Subprotocol,
+    /// The server chose an extension that was not offered; or a list of them is malformed.
+    Extension,
+    /// The request's method is not GET.
+    Method,
+    /// The request, or the answer 101, is not HTTP/1.1.
+    HttpVersion,
+    /// The request's target is neither a path nor an `http` or `https` URL of the host.
+    Target,
+    /// `Host` is missing, doubled or malformed.
+    Host,
+    /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64.
+    Key,
+    /// `Sec-WebSocket-Version` is missing.
+    VersionMissing,
+    /// `Sec-WebSocket-Version` is not 13.
+    Version,
+    /// The request has a body.
+    Body,
+    /// The request comes from a page of another origin.
+    Origin,
+}
+
+impl HandshakeError {
+    /// The HTTP status that a server refuses such a request with; `None` for what only a client can find, and
+    /// where nobody is left to answer
+    /// ([RFC 6455 §4.2.2](https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use coro_websocket::HandshakeError;
+    /// assert_eq!(HandshakeError::Version.status(), Some(426));
+    /// ```
+    #[must_use]
+    pub const fn status(self) -> Option<u16> {
+        Some(match self {
+            Self::NoHead | Self::Status(_) | Self::Accept => return None,
+            Self::Malformed
+            | Self::Upgrade
+            | Self::Connection
+            | Self::Subprotocol
+            | Self::Extension
+            | Self::HttpVersion
+            | Self::Target
+            | Self::Host
+            | Self::Key
+            | Self::VersionMissing
+            | Self::Body => 400,
+            Self::Origin => 403,
+            Self::Method => 405,
+            Self::Version => 426,
+            Self::HeadTooLarge | Self::TooManyHeaders => 431,
+        })
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoHead => "the connection ended before a whole head",
+            Self::Malformed => "the head is not HTTP/1.1",
+            Self::HeadTooLarge => "the head is too large",
+            Self::TooManyHeaders => "the head has too many headers",
+            Self::Status(code) => return write!(f, "the server answered {code} instead of 101"),
+            Self::Upgrade => "Upgrade does not name websocket",
+            Self::Connection => "Connection does not name upgrade",
+            Self::Accept => "Sec-WebSocket-Accept is missing or wrong",
+            Self::Subprotocol => "a subprotocol was chosen that was not offered, or the list is malformed",
+            Self::Extension => "an extension was chosen that was not offered, or the list is malformed",
+            Self::Method => "the method is not GET",
+            Self::HttpVersion => "the version is not HTTP/1.1",
+            Self::Target => "the target is neither a path nor a URL of this host",
+            Self::Host => "Host is missing, doubled or malformed",
+            Self::Key => "Sec-WebSocket-Key is missing, doubled or malformed",
+            Self::VersionMissing => "Sec-WebSocket-Version is missing",
+            Self::Version => "Sec-WebSocket-Version is not 13",
+            Self::Body => "an upgrade request has no body",
+            Self::Origin => "the origin is not allowed",
+        })
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_is_small_and_shareable() {
+        fn shareable<T: Send + Sync + Clone + 'static>() {}
+        shareable::<Error>();
+        assert!(size_of::<Error>() <= 32, "{}", size_of::<Error>());
+    }
+}

@@ -1,0 +1,104 @@
+//! One frame out of bytes, and into bytes, for those who have all of them at hand.
+
+use bytes::Bytes;
+
+use super::{
+    FrameView, Message,
+    header::Header,
+    mask::{extend_masked, mask},
+};
+
+/// Reads one frame from the start of `bytes`, unmasks its payload in place and lends it. Gives the frame and its
+/// length on the wire, or `None` when the frame is not complete. No rule is checked.
+///
+/// # Examples
+///
+/// ```
+/// let mut bytes = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+/// let (frame, len) = coro_websocket::codec::decode(&mut bytes).unwrap();
+/// assert_eq!((frame.as_text(), frame.mask, len), (Some("Hello"), true, 11));
+/// ```
+pub fn decode(bytes: &mut [u8]) -> Option<(FrameView<'_>, usize)> {
+    let (header, header_len) = Header::parse(bytes)?;
+    let end = usize::try_from(header.len).ok()?.checked_add(header_len)?;
+    let payload = bytes.get_mut(header_len..end)?;
+    if let Some(key) = header.masking_key {
+        mask(payload, key);
+    }
+    Some((header.view(payload), end))
+}
+
+/// Appends one frame to `target`, masked where there is a key, and gives its length on the wire. No rule is
+/// checked; `mask` and `len` of the message are not looked at.
+///
+/// # Examples
+///
+/// ```
+/// use coro_websocket::{Message, codec};
+///
+/// let mut bytes = Vec::new();
+/// codec::encode(&Message::text("Hello"), None, &mut bytes);
+/// assert_eq!(bytes, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+/// ```
+pub fn encode(message: &Message, masking_key: Option<[u8; 4]>, target: &mut Vec<u8>) -> usize {
+    let start = target.len();
+    Header::of(message, masking_key).encode(target);
+    match masking_key {
+        Some(key) => extend_masked(target, &message.payload, key),
+        None => target.extend_from_slice(&message.payload),
+    }
+    target.len() - start
+}
+
+/// The payload of the frame that is coming in, in a buffer of its own that grows as the bytes arrive.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    bytes: Vec<u8>,
+    expected: usize,
+}
+
+impl Body {
+    /// A frame begins whose payload has this length.
+    pub(crate) fn start(&mut self, expected: usize) {
+        self.bytes.clear();
+        self.expected = expected;
+    }
+
+    pub(crate) fn missing(&self) -> usize {
+        self.expected - self.bytes.len()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Appends a part, unmasked with the key of the frame, and lends it.
+    pub(crate) fn extend(&mut self, part: &[u8], masking_key: Option<[u8; 4]>) -> &[u8] {
+        let start = self.bytes.len();
+        self.grow(part.len());
+        match masking_key {
+            Some(key) => extend_masked(&mut self.bytes, part, super::mask::rotate(key, start)),
+            None => self.bytes.extend_from_slice(part),
+        }
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// Makes room for what has arrived and as much again, not for what was announced.
+    fn grow(&mut self, arrived: usize) {
+        let needed = self.bytes.len() + arrived;
+        if needed > self.bytes.capacity() {
+            let target = needed.saturating_mul(2).min(self.expected).max(needed);
+            self.bytes.reserve_exact(target - self.bytes.len());
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.bytes))
+    }
+
+    /// Gives the memory back.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.expected = 0;
+    }
+}

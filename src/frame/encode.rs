@@ -1,0 +1,208 @@
+//! Frames on their way out: headers and small payloads in one buffer, large payloads as they are.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::io::AsyncWrite;
+
+use super::{
+    header::Header,
+    mask::{extend_masked, rotate},
+};
+use crate::pool;
+
+/// Below this, an unmasked payload is copied behind its header: one more slice in a vectored write costs more.
+const COPY_BELOW: usize = 1 << 10;
+
+/// Below this, a payload is masked when it is accepted; from here on, when it is written, so that a large
+/// message is not held twice.
+const MASK_LATE_FROM: usize = 64 << 10;
+
+/// How much is masked at a time.
+const MASK_CHUNK: usize = 64 << 10;
+
+/// Up to this capacity the buffer is kept while it is empty.
+const KEPT: usize = 1 << 10;
+
+/// How many slices go into one vectored write at most.
+const SLICES: usize = 16;
+
+/// Encoded frames that the transport has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Headers and small payloads, of which the first `taken` bytes are gone.
+    small: Vec<u8>,
+    taken: usize,
+    /// Payloads that stand between bytes of `small`.
+    large: VecDeque<Large>,
+    /// The next part of the first large payload, masked.
+    masked: Vec<u8>,
+    masked_taken: usize,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Large {
+    /// The payload comes after this many bytes of `small`.
+    after: usize,
+    /// What is left of it (and not yet in `masked`).
+    payload: Bytes,
+    masking_key: Option<[u8; 4]>,
+}
+
+impl Queue {
+    /// How many bytes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Accepts one frame, whole. The payload is not masked yet, whatever the header says.
+    pub(crate) fn push(&mut self, header: &Header, payload: Bytes) -> usize {
+        if self.small.capacity() == 0 {
+            self.small =
+                if payload.len() < KEPT { Vec::with_capacity(KEPT / 4) } else { pool::take_vector() };
+        }
+        let start = self.small.len();
+        header.encode(&mut self.small);
+        let wire_len = self.small.len() - start + payload.len();
+        self.len += wire_len;
+        match header.masking_key {
+            Some(key) if payload.len() < MASK_LATE_FROM => extend_masked(&mut self.small, &payload, key),
+            None if payload.len() < COPY_BELOW => self.small.extend_from_slice(&payload),
+            masking_key => self.large.push_back(Large { after: self.small.len(), payload, masking_key }),
+        }
+        wire_len
+    }
+
+    /// Writes once: as much as the transport takes of what waits.
+    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.large.is_empty() && self.masked.is_empty() {
+            let rest = self.small.get(self.taken..).unwrap_or_default();
+            let written = ready!(Pin::new(io).poll_write(cx, rest));
+            return Poll::Ready(self.on_written(written));
+        }
+        self.mask_next();
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.fill(&mut slices);
+        let written = match slices.get(..count) {
+            Some([one]) => ready!(Pin::new(io).poll_write(cx, one)),
+            Some(several) => ready!(Pin::new(io).poll_write_vectored(cx, several)),
+            None => Ok(0),
+        };
+        Poll::Ready(self.on_written(written))
+    }
+
+    fn on_written(&mut self, written: io::Result<usize>) -> io::Result<usize> {
+        match written? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                let written = written.min(self.len);
+                self.consume(written);
+                Ok(written)
+            }
+        }
+    }
+
+    /// Where the next thing to write is a payload to be masked, masks a part of it.
+    fn mask_next(&mut self) {
+        if self.masked_taken < self.masked.len() {
+            return;
+        }
+        let taken = self.taken;
+        let Some(Large { after, payload, masking_key: Some(key) }) = self.large.front_mut() else {
+            return;
+        };
+        if *after > taken {
+            return;
+        }
+        if self.masked.capacity() == 0 {
+            self.masked = pool::take_vector();
+        }
+        self.masked.clear();
+        self.masked_taken = 0;
+        let part = payload.split_to(payload.len().min(MASK_CHUNK));
+        extend_masked(&mut self.masked, &part, *key);
+        *key = rotate(*key, part.len());
+    }
+
+    /// What to write next, in order. What is still to be masked ends it.
+    fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut count = 0;
+        let mut add = |bytes: &'a [u8]| {
+            if let Some(slice) = slices.get_mut(count).filter(|_| !bytes.is_empty()) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+        };
+        let mut from = self.taken;
+        add(self.masked.get(self.masked_taken..).unwrap_or_default());
+        for large in self.large.iter().take(SLICES) {
+            add(self.small.get(from..large.after).unwrap_or_default());
+            from = large.after;
+            if large.masking_key.is_some() && !large.payload.is_empty() {
+                return count;
+            }
+            add(&large.payload);
+        }
+        add(self.small.get(from..).unwrap_or_default());
+        count
+    }
+
+    fn consume(&mut self, written: usize) {
+        self.len -= written;
+        let mut left = written;
+        let part = left.min(self.masked.len() - self.masked_taken);
+        self.masked_taken += part;
+        left -= part;
+        while let Some(large) = self.large.front_mut() {
+            let part = left.min(large.after - self.taken);
+            self.taken += part;
+            left -= part;
+            if self.taken < large.after {
+                break;
+            }
+            let part = left.min(large.payload.len());
+            drop(large.payload.split_to(part));
+            left -= part;
+            if !large.payload.is_empty() || self.masked_taken < self.masked.len() {
+                break;
+            }
+            self.large.pop_front();
+        }
+        self.taken += left;
+        self.tidy();
+    }
+
+    /// Gives back what is not needed.
+    fn tidy(&mut self) {
+        if self.len == 0 {
+            self.taken = 0;
+            self.masked_taken = 0;
+            self.small.clear();
+            if self.small.capacity() > KEPT {
+                pool::give_vector(std::mem::take(&mut self.small));
+            }
+            if self.masked.capacity() > 0 {
+                pool::give_vector(std::mem::take(&mut self.masked));
+            }
+            if self.large.capacity() > SLICES {
+                self.large = VecDeque::new();
+            }
+        } else if self.taken >= pool::CHUNK_LEN && self.taken > self.small.len() / 2 {
+            self.small.drain(..self.taken);
+            for large in &mut self.large {
+                large.after -= self.taken;
+            }
+            self.taken = 0;
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What can be chosen for a connection: unit, default, meaning of zero and `None`.
+
+use std::time::Duration;
+
+use crate::error::OptionsError;
+
+mod client;
+mod server;
+
+pub(crate) use client::Credentials;
+pub use client::Options;
+pub(crate) use server::Policy;
+pub use server::{Accept, AcceptOptions, Origins};
+
+/// How much of an HTTP head is taken in before it is refused, on both sides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadLimits {
+    /// Bytes, with the blank line that ends the head.
+    pub(crate) max_len: usize,
+    /// Header lines; those with the same name count one by one.
+    pub(crate) max_headers: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { max_len: 16 << 10, max_headers: 64 }
+    }
+}
+
+/// How long an opening handshake may take unless the caller says otherwise.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The end of a connection that one speaks for: a client masks its frames, a server does not
+/// ([RFC 6455 §5.1](https://www.rfc-editor.org/rfc/rfc6455#section-5.1)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a connection has two ends")]
+pub enum Role {
+    /// The end that asked for the connection.
+    Client,
+    /// The end that accepted it.
+    Server,
+}
+
+/// What happens when the peer breaks a rule of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Checks {
+    /// The connection fails, as RFC 6455 demands: the peer gets a Close frame with the reason, the reader gets
+    /// [`Error::Protocol`](crate::Error::Protocol), then the end.
+    #[default]
+    Strict,
+    /// A violation that leaves the framing intact is yielded as
+    /// [`Error::Reported`](crate::Error::Reported) with its frame, nothing is sent, and reading goes on.
+    Report,
+    /// Nothing is checked but the limit for one frame, nothing is answered and nothing is added: frames pass
+    /// as they are, in both directions, for relays and inspection.
+    Off,
+}
+
+/// A frame sent from time to time to keep a connection alive, and to notice that it is dead.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use coro_websocket::Heartbeat;
+///
+/// let pong = Heartbeat::from(Duration::from_secs(30));
+/// let ping = Heartbeat::ping(Duration::from_secs(30)).timeout(Duration::from_secs(10));
+/// # let _ = (pong, ping);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub(crate) every: Duration,
+    /// `Some` for Pings, which are answered; `None` for unsolicited Pongs, which are not.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Heartbeat {
+    /// Sends an unsolicited Pong every interval, as coro-websocket does. It keeps middleboxes from dropping the
+    /// connection, but no answer comes, so a dead peer is not noticed.
+    #[must_use]
+    pub const fn pong(every: Duration) -> Self {
+        Self { every, timeout: None }
+    }
+
+    /// Sends a Ping every interval. When no byte at all comes from the peer within the timeout (the interval,
+    /// unless [`timeout`](Self::timeout) says otherwise), the reader gives
+    /// [`Error::TimedOut`](crate::Error::TimedOut).
+    #[must_use]
+    pub const fn ping(every: Duration) -> Self {
+        Self { every, timeout: Some(every) }
+    }
+
+    /// How long the peer may be silent after a Ping. Only Pings are answered, so this makes it
+    /// [`Heartbeat::ping`].
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl From<Duration> for Heartbeat {
+    /// The same as [`Heartbeat::pong`].
+    fn from(every: Duration) -> Self {
+        Self::pong(every)
+    }
+}
+
+/// What holds for a connection once its opening handshake is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) role: Role,
+    pub(crate) checks: Checks,
+    pub(crate) mask: Option<bool>,
+    pub(crate) auto_pong: bool,
+    pub(crate) max_frame_len: usize,
+    pub(crate) max_message_len: usize,
+    pub(crate) write_buffer_len: usize,
+    pub(crate) close_timeout: Duration,
+    pub(crate) heartbeat: Option<Heartbeat>,
+}
+
+impl Settings {
+    pub(crate) const fn new(role: Role) -> Self {
+        Self {
+            role,
+            checks: Checks::Strict,
+            mask: None,
+            auto_pong: true,
+            max_frame_len: 16 << 20,
+            max_message_len: 64 << 20,
+            write_buffer_len: 64 << 10,
+            close_timeout: Duration::from_secs(5),
+            heartbeat: None,
+        }
+    }
+
+    /// Nothing here may wait for a moment that never comes or is always there.
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        match self.heartbeat {
+            Some(beat) if beat.every.is_zero() || beat.timeout.is_some_and(|timeout| timeout.is_zero()) => {
+                Err(OptionsError::Heartbeat)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether frames are masked on the way out
+    /// ([RFC 6455 §5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.3)).
+    pub(crate) fn masks(&self) -> bool {
+        self.mask.unwrap_or(self.role == Role::Client)
+    }
+}
+
+/// Setters that every kind of options has, since each of them ends in a connection. The argument is what turns
+/// a value into a field: `Some`, where a setting that was not chosen must be told from one that was.
+macro_rules! connection_setters {
+    () => {
+        $crate::options::connection_setters!(std::convert::identity);
+    };
+    ($field:path) => {
+        /// What happens when the peer breaks the protocol. Default: [`Checks::Strict`].
+        #[must_use]
+        pub fn checks(mut self, checks: Checks) -> Self {
+            self.settings.checks = $field(checks);
+            self
+        }
+
+        /// Whether Pings are answered by the reader. Default: `true`. With `false` each Ping is only yielded,
+        /// and the caller sends the Pong.
+        #[must_use]
+        pub fn auto_pong(mut self, auto_pong: bool) -> Self {
+            self.settings.auto_pong = $field(auto_pong);
+            self
+        }
+
+        /// The most bytes that one frame may carry. Default: 16 MiB. A larger frame is refused when its header
+        /// is read, before any of it is stored.
+        #[must_use]
+        pub fn max_frame_len(mut self, bytes: usize) -> Self {
+            self.settings.max_frame_len = $field(bytes);
+            self
+        }
+
+        /// The most bytes that one message may have in all its fragments, each of which counts for at least 64.
+        /// Default: 64 MiB.
+        #[must_use]
+        pub fn max_message_len(mut self, bytes: usize) -> Self {
+            self.settings.max_message_len = $field(bytes);
+            self
+        }
+
+        /// The mark above which sending waits for the transport, in bytes of frames that are buffered. Default:
+        /// 64 KiB. Zero: each frame waits until those before it are written.
+        #[must_use]
+        pub fn write_buffer_len(mut self, bytes: usize) -> Self {
+            self.settings.write_buffer_len = $field(bytes);
+            self
+        }
+
+        /// How long the closing handshake may take, from our Close frame to the end of the transport. Default:
+        /// 5 seconds. Zero: the peer's answer is not awaited.
+        #[must_use]
+        pub fn close_timeout(mut self, timeout: Duration) -> Self {
+            self.settings.close_timeout = $field(timeout);
+            self
+        }
+
+        /// Keeps the connection alive. A plain [`Duration`] is a [`Heartbeat::pong`].
+        #[must_use]
+        pub fn heartbeat(mut self, heartbeat: impl Into<Heartbeat>) -> Self {
+            self.settings.heartbeat = $field(Some(heartbeat.into()));
+            self
+        }
+
+        /// Switches the heartbeat off.
+        #[must_use]
+        pub fn no_heartbeat(mut self) -> Self {
+            self.settings.heartbeat = $field(None);
+            self
+        }
+    };
+}
+pub(crate) use connection_setters;
+
+/// What [`wrap_io`](crate::wrap_io) and [`wrap_frames`](crate::wrap_frames) make of a transport. There is no
+/// default, since the role must be chosen.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use coro_websocket::WrapOptions;
+///
+/// let options = WrapOptions::server().heartbeat(Duration::from_secs(30)).max_message_len(1 << 20);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone)]
+pub struct WrapOptions {
+    pub(crate) settings: Settings,
+}
+
+impl WrapOptions {
+    /// The client's end: frames go out masked and come in unmasked.
+    #[must_use]
+    pub fn client() -> Self {
+        Self::new(Role::Client)
+    }
+
+    /// The server's end: frames go out unmasked and come in masked.
+    #[must_use]
+    pub fn server() -> Self {
+        Self::new(Role::Server)
+    }
+
+    /// The end of the given role.
+    #[must_use]
+    pub fn new(role: Role) -> Self {
+        Self { settings: Settings::new(role) }
+    }
+
+    /// Whether outgoing frames are masked. Default: as the role demands. A strict peer accepts nothing else. With
+    /// [`Checks::Off`] each frame's own `mask` decides instead.
+    #[must_use]
+    pub fn mask(mut self, mask: bool) -> Self {
+        self.settings.mask = Some(mask);
+        self
+    }
+
+    connection_setters!();
+}

@@ -1,0 +1,191 @@
+//! What a client can choose.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use super::{Checks, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
+
+/// Where a client connects to, what it asks for and how. Names are those of coro-websocket.
+///
+/// Nothing is checked before it is used: [`connect_io`](crate::connect_io) gives
+/// [`Error::Options`](crate::Error::Options) before a byte is sent.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use coro_websocket::Options;
+///
+/// let options = Options::default()
+///     .host("example.com")
+///     .tls(true)
+///     .pathname("/chat?room=1")
+///     .subprotocols(["chat.v2", "chat.v1"])
+///     .header("Authorization", "Bearer token")
+///     .timeout(Duration::from_secs(5));
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) tls: bool,
+    pub(crate) pathname: String,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) limits: HeadLimits,
+    pub(crate) settings: Settings,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            path: None,
+            host: None,
+            port: None,
+            tls: false,
+            pathname: String::from("/"),
+            credentials: None,
+            subprotocols: Vec::new(),
+            headers: Vec::new(),
+            timeout: Some(HANDSHAKE_TIMEOUT),
+            limits: HeadLimits::default(),
+            settings: Settings::new(Role::Client),
+        }
+    }
+}
+
+impl Options {
+    /// The path of a unix socket, used only when neither host nor port is set. Default: none.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// The host: a name, an IPv4 address, or an IPv6 address with or without brackets. Default: `127.0.0.1`.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
+        self
+    }
+
+    /// The port, from 1. Default: 80, or 443 with TLS.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Whether the connection is encrypted. Default: `false`.
+    #[must_use]
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// The resource name: the path with the query, as it stands in the request
+    /// ([RFC 6455 §3](https://www.rfc-editor.org/rfc/rfc6455#section-3)). Default: `/`, which is also added
+    /// where it is missing at the start. What may not stand there must be percent-encoded already.
+    #[must_use]
+    pub fn pathname(mut self, pathname: impl Into<String>) -> Self {
+        self.pathname = pathname.into();
+        self
+    }
+
+    /// A user name without a colon and a password, sent as Basic authentication ([RFC
+    /// 7617](https://www.rfc-editor.org/rfc/rfc7617)) unless there is an `Authorization` among the headers.
+    /// Default: none. `Debug` does not show the password.
+    #[must_use]
+    pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some(Credentials { username: username.into(), password: password.into() });
+        self
+    }
+
+    /// Offers one more subprotocol ([RFC 6455 §1.9](https://www.rfc-editor.org/rfc/rfc6455#section-1.9)).
+    /// Default: none is offered. A server need not choose any.
+    #[must_use]
+    pub fn subprotocol(mut self, subprotocol: impl Into<String>) -> Self {
+        self.subprotocols.push(subprotocol.into());
+        self
+    }
+
+    /// Offers more subprotocols, the preferred ones first.
+    #[must_use]
+    pub fn subprotocols<I>(mut self, subprotocols: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.subprotocols.extend(subprotocols.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a header to the request; order and duplicates are kept. `Host` and `Authorization` replace ours;
+    /// what the handshake itself is made of (`Connection`, `Upgrade`, `Sec-WebSocket-*`, `Content-Length`,
+    /// `Transfer-Encoding`) is an error.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds headers to the request, as [`header`](Self::header) does.
+    #[must_use]
+    pub fn headers<I, N, V>(mut self, headers: I) -> Self
+    where
+        I: IntoIterator<Item = (N, V)>,
+        N: Into<String>,
+        V: Into<String>,
+    {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// How long it may take until the connection is open, all steps together. Default: 10 seconds. `None`:
+    /// for ever. Zero: only what needs no waiting succeeds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// The most bytes that the head of the response may have, and as many again of the body of a refusal are
+    /// kept. Default: 16 KiB. Zero: every response is too large.
+    #[must_use]
+    pub fn max_head_len(mut self, bytes: usize) -> Self {
+        self.limits.max_len = bytes;
+        self
+    }
+
+    /// The most headers that the response may have; those with the same name count one by one. Default: 64.
+    /// Zero: every response has too many.
+    #[must_use]
+    pub fn max_headers(mut self, headers: usize) -> Self {
+        self.limits.max_headers = headers;
+        self
+    }
+
+    connection_setters!();
+}
+
+/// A user name and a password for Basic authentication.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) password: String,
+}
+
+impl Credentials {
+    /// RFC 7617 §2: no colon in the user name, no control characters in either.
+    pub(crate) fn are_valid(username: &str, password: &str) -> bool {
+        !username.contains(':') && !username.chars().chain(password.chars()).any(char::is_control)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} with a password", self.username)
+    }
+}

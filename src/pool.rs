@@ -1,0 +1,59 @@
+//! Buffers lent to connections while they work, so that an idle one holds none: a few per thread, kept warm.
+
+use std::cell::RefCell;
+
+/// How much one read takes at most.
+pub(crate) const CHUNK_LEN: usize = 64 << 10;
+
+/// How many buffers of each kind a thread keeps.
+const KEPT: usize = 4;
+
+/// A vector above this capacity is not kept.
+const MAX_KEPT_CAPACITY: usize = 256 << 10;
+
+#[derive(Default)]
+struct Pool {
+    chunks: Vec<Box<[u8]>>,
+    vectors: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = RefCell::default();
+}
+
+/// An initialised buffer to read into, of [`CHUNK_LEN`] bytes. What it holds is old.
+pub(crate) fn take_chunk() -> Box<[u8]> {
+    let kept = POOL.try_with(|pool| pool.borrow_mut().chunks.pop());
+    kept.ok().flatten().unwrap_or_else(|| vec![0; CHUNK_LEN].into_boxed_slice())
+}
+
+pub(crate) fn give_chunk(chunk: Box<[u8]>) {
+    if chunk.len() != CHUNK_LEN {
+        return;
+    }
+    // Where the thread is ending, the buffer is dropped.
+    let _ = POOL.try_with(|pool| {
+        let chunks = &mut pool.borrow_mut().chunks;
+        if chunks.len() < KEPT {
+            chunks.push(chunk);
+        }
+    });
+}
+
+/// An empty vector, most likely with a capacity.
+pub(crate) fn take_vector() -> Vec<u8> {
+    POOL.try_with(|pool| pool.borrow_mut().vectors.pop()).ok().flatten().unwrap_or_default()
+}
+
+pub(crate) fn give_vector(mut vector: Vec<u8>) {
+    if vector.capacity() == 0 || vector.capacity() > MAX_KEPT_CAPACITY {
+        return;
+    }
+    vector.clear();
+    let _ = POOL.try_with(|pool| {
+        let vectors = &mut pool.borrow_mut().vectors;
+        if vectors.len() < KEPT {
+            vectors.push(vector);
+        }
+    });
+}
