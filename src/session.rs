@@ -1,0 +1,227 @@
+//! Rules across frames (RFC 6455 §5.4, §5.5, §8.1): a frame in, or out, and whether it may be.
+//!
+//! Pure: no input or output, no clock, no randomness.
+
+use crate::{
+    error::ProtocolError,
+    frame::{CloseFrame, Message, Opcode, header::Header},
+    options::{Checks, Role, Settings},
+};
+
+pub(crate) mod closing;
+mod fragments;
+pub(crate) mod timers;
+
+use fragments::Fragments;
+
+/// The rules for what the peer sends.
+///
+/// A frame passes through [`on_header`](Self::on_header), [`on_payload`](Self::on_payload) for each part of its
+/// payload and [`on_end`](Self::on_end). An error is final. A violation that is only to be reported is kept
+/// until [`take_reported`](Self::take_reported).
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    checks: Checks,
+    /// The mask bit that frames must have; `None` where the frames were decoded by somebody else.
+    masked: Option<bool>,
+    max_frame_len: u64,
+    /// Up to this length a whole message in one frame is within all limits.
+    max_whole_len: u64,
+    fragments: Fragments,
+    reported: Option<ProtocolError>,
+}
+
+impl Inbound {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            checks: settings.checks,
+            masked: Some(settings.role == Role::Server),
+            max_frame_len: settings.max_frame_len as u64,
+            max_whole_len: settings.max_frame_len.min(settings.max_message_len) as u64,
+            fragments: Fragments::new(settings.max_message_len as u64),
+            reported: None,
+        }
+    }
+
+    /// For frames that carry no mask any more.
+    pub(crate) fn decoded(settings: &Settings) -> Self {
+        Self { masked: None, ..Self::new(settings) }
+    }
+
+    /// Whether this frame is what most are: a whole message that breaks no rule, but that its text is still to be
+    /// checked. Then nothing changes, and `on_header` and the others need not be called.
+    #[inline]
+    pub(crate) fn is_plain(&self, header: &Header, header_len: usize) -> bool {
+        header.is_whole_message()
+            && self.masked.is_none_or(|masked| masked == header.masking_key.is_some())
+            && header.len <= self.max_whole_len
+            && header.is_minimal(header_len)
+            && !self.fragments.is_open()
+            && self.checks != Checks::Off
+    }
+
+    pub(crate) fn on_header(&mut self, header: &Header, header_len: usize) -> Result<(), ProtocolError> {
+        if self.checks == Checks::Off {
+            return self.check_frame_len(header);
+        }
+        // §5.2: "the most significant bit MUST be 0"
+        if header.len > i64::MAX as u64 {
+            return Err(ProtocolError::LengthTooLarge);
+        }
+        let checked = self.check_header(header, header_len);
+        match checked {
+            Ok(()) => {}
+            Err(error) if self.checks == Checks::Report && !is_limit(error) => self.reported = Some(error),
+            Err(error) => return Err(error),
+        }
+        self.check_frame_len(header)
+    }
+
+    fn check_header(&mut self, header: &Header, header_len: usize) -> Result<(), ProtocolError> {
+        // §5.2: "MUST be 0 unless an extension is negotiated"
+        if header.has_reserved_bits() {
+            return Err(ProtocolError::ReservedBits);
+        }
+        // §5.1: "The server MUST close the connection upon receiving a frame that is not masked" and "A client
+        // MUST close a connection if it detects a masked frame"
+        match (self.masked, header.masking_key) {
+            (Some(true), None) => return Err(ProtocolError::Unmasked),
+            (Some(false), Some(_)) => return Err(ProtocolError::Masked),
+            _ => {}
+        }
+        // §5.2: "the minimal number of bytes MUST be used to encode the length"
+        if !header.is_minimal(header_len) {
+            return Err(ProtocolError::LengthNotMinimal);
+        }
+        if header.opcode().is_control() {
+            return check_control(header);
+        }
+        self.fragments.on_frame(header)
+    }
+
+    fn check_frame_len(&self, header: &Header) -> Result<(), ProtocolError> {
+        if header.len > self.max_frame_len { Err(ProtocolError::FrameTooLarge) } else { Ok(()) }
+    }
+
+    /// Whether text is in the payload of this frame, so that [`on_payload`](Self::on_payload) looks at it.
+    fn is_text(&self, header: &Header) -> bool {
+        header.opcode().is_data()
+            && self.fragments.is_text()
+            && self.checks != Checks::Off
+            && self.reported.is_none()
+    }
+
+    pub(crate) fn on_payload(&mut self, header: &Header, payload: &[u8]) -> Result<(), ProtocolError> {
+        if self.is_text(header) {
+            let checked = self.fragments.on_text(payload);
+            return self.judge(checked);
+        }
+        Ok(())
+    }
+
+    /// All the text of a [plain](Self::is_plain) frame.
+    #[inline]
+    pub(crate) fn on_whole_text(&mut self, text: &[u8]) -> Result<(), ProtocolError> {
+        // §8.1, as in `Fragments::on_text`.
+        let checked = simdutf8::basic::from_utf8(text).map(drop).map_err(|_| ProtocolError::InvalidUtf8);
+        self.judge(checked)
+    }
+
+    /// The frame is complete; `payload` is all of it.
+    pub(crate) fn on_end(&mut self, header: &Header, payload: &[u8]) -> Result<(), ProtocolError> {
+        if self.checks == Checks::Off || self.reported.is_some() {
+            return Ok(());
+        }
+        let checked = match header.opcode() {
+            Opcode::CLOSE => CloseFrame::parse(payload).map(drop),
+            opcode if opcode.is_data() => self.fragments.on_end(header.fin()),
+            _ => Ok(()),
+        };
+        self.judge(checked)
+    }
+
+    fn judge(&mut self, checked: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
+        match checked {
+            Err(error) if self.checks == Checks::Report => {
+                self.reported = Some(error);
+                self.fragments.skip_text();
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    /// The violation in the frame that has just ended, where it is only to be reported.
+    pub(crate) fn take_reported(&mut self) -> Option<ProtocolError> {
+        self.reported.take()
+    }
+}
+
+const fn is_limit(error: ProtocolError) -> bool {
+    matches!(error, ProtocolError::FrameTooLarge | ProtocolError::MessageTooLarge)
+}
+
+fn check_control(header: &Header) -> Result<(), ProtocolError> {
+    // §5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_"
+    if header.opcode().is_reserved() {
+        return Err(ProtocolError::ReservedOpcode);
+    }
+    // §5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented"
+    if header.len > 125 {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    if !header.fin() {
+        return Err(ProtocolError::ControlFragmented);
+    }
+    Ok(())
+}
+
+/// The rules for what one sender sends: those that a strict peer will check.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    checks: Checks,
+    fragments: Fragments,
+}
+
+impl Outbound {
+    pub(crate) fn new(checks: Checks) -> Self {
+        Self { checks, fragments: Fragments::new(u64::MAX) }
+    }
+
+    /// Whether this frame may go out. One that may not changes nothing.
+    pub(crate) fn on_message(&mut self, message: &Message) -> Result<(), ProtocolError> {
+        if self.checks == Checks::Off {
+            return Ok(());
+        }
+        let header = Header::of(message, None);
+        if header.is_whole_message() && !self.fragments.is_open() {
+            let valid =
+                header.opcode() != Opcode::TEXT || simdutf8::basic::from_utf8(&message.payload).is_ok();
+            return if valid { Ok(()) } else { Err(ProtocolError::InvalidUtf8) };
+        }
+        if header.has_reserved_bits() {
+            return Err(ProtocolError::ReservedBits);
+        }
+        if header.opcode().is_control() {
+            check_control(&header)?;
+            return if header.opcode() == Opcode::CLOSE {
+                CloseFrame::parse(&message.payload).map(drop)
+            } else {
+                Ok(())
+            };
+        }
+        let mut fragments = self.fragments;
+        fragments.on_frame(&header)?;
+        if fragments.is_text() {
+            fragments.on_text(&message.payload)?;
+        }
+        fragments.on_end(header.fin())?;
+        self.fragments = fragments;
+        Ok(())
+    }
+
+    /// Whether a fragmented message has been begun and not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.fragments.is_open()
+    }
+}

@@ -1,0 +1,170 @@
+//! Fragments of one message (RFC 6455 §5.4) and its text (§8.1).
+
+use crate::{
+    error::ProtocolError,
+    frame::{Opcode, header::Header},
+};
+
+/// What a fragment costs at least, so that a message of empty fragments ends too.
+const MIN_CHARGE: u64 = 64;
+
+/// The state of the message that is coming in, or going out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fragments {
+    max_message_len: u64,
+    charged: u64,
+    open: bool,
+    text: bool,
+    utf8: Utf8,
+}
+
+impl Fragments {
+    pub(crate) fn new(max_message_len: u64) -> Self {
+        Self { max_message_len, charged: 0, open: false, text: false, utf8: Utf8::default() }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether the message is text that is still being checked.
+    pub(crate) fn is_text(&self) -> bool {
+        self.text
+    }
+
+    /// The rest of this message's text is not checked any more.
+    pub(crate) fn skip_text(&mut self) {
+        self.text = false;
+        self.utf8 = Utf8::default();
+    }
+
+    /// The header of a frame that is not a control frame. An error changes nothing.
+    pub(crate) fn on_frame(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        match header.opcode() {
+            // §5.4: a continuation belongs to "a fragmented message", which there must be.
+            Opcode::CONTINUATION if !self.open => return Err(ProtocolError::UnexpectedContinuation),
+            Opcode::CONTINUATION => {}
+            // §5.4: "The fragments of one message MUST NOT be interleaved between the fragments of another
+            // message"
+            Opcode::TEXT | Opcode::BINARY if self.open => return Err(ProtocolError::MessageInterleaved),
+            Opcode::TEXT | Opcode::BINARY => {
+                self.charged = 0;
+                self.text = header.opcode() == Opcode::TEXT;
+                self.utf8 = Utf8::default();
+            }
+            _ => return Err(ProtocolError::ReservedOpcode),
+        }
+        let charged = self.charged.saturating_add(header.len.max(MIN_CHARGE));
+        // A message of one small frame is within any limit that it does not exceed itself.
+        let alone = !self.open && header.fin() && header.len <= self.max_message_len;
+        if charged > self.max_message_len && !alone {
+            return Err(ProtocolError::MessageTooLarge);
+        }
+        self.charged = charged;
+        self.open = true;
+        Ok(())
+    }
+
+    /// Some of the frame's payload, where the message is text.
+    pub(crate) fn on_text(&mut self, payload: &[u8]) -> Result<(), ProtocolError> {
+        // §8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream is not,
+        // in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_."
+        self.utf8.feed(payload)
+    }
+
+    /// The frame is complete.
+    pub(crate) fn on_end(&mut self, fin: bool) -> Result<(), ProtocolError> {
+        if fin {
+            self.open = false;
+            if std::mem::take(&mut self.text) {
+                return self.utf8.finish();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// UTF-8 that comes in parts, cut anywhere.
+#[derive(Debug, Clone, Copy, Default)]
+struct Utf8 {
+    /// The start of a character whose end has not come yet.
+    partial: [u8; 4],
+    partial_len: u8,
+}
+
+impl Utf8 {
+    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), ProtocolError> {
+        while self.partial_len > 0 {
+            let Some((&next, rest)) = bytes.split_first() else {
+                return Ok(());
+            };
+            bytes = rest;
+            if let Some(place) = self.partial.get_mut(usize::from(self.partial_len)) {
+                *place = next;
+            }
+            self.partial_len += 1;
+            let seen = self.partial.get(..usize::from(self.partial_len)).unwrap_or(&self.partial);
+            match str::from_utf8(seen) {
+                Ok(_) => self.partial_len = 0,
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(ProtocolError::InvalidUtf8),
+            }
+        }
+        match simdutf8::compat::from_utf8(bytes) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error_len().is_none() => {
+                for (place, &byte) in self.partial.iter_mut().zip(bytes.iter().skip(error.valid_up_to())) {
+                    *place = byte;
+                    self.partial_len += 1;
+                }
+                Ok(())
+            }
+            Err(_) => Err(ProtocolError::InvalidUtf8),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), ProtocolError> {
+        if std::mem::take(&mut self.partial_len) == 0 { Ok(()) } else { Err(ProtocolError::InvalidUtf8) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: &[&[u8]]) -> bool {
+        let mut utf8 = Utf8::default();
+        parts.iter().all(|part| utf8.feed(part).is_ok()) && utf8.finish().is_ok()
+    }
+
+    #[test]
+    fn text_cut_anywhere_is_judged_like_the_whole() {
+        let samples: [&[u8]; 9] = [
+            "κόσμε ελληνικά 🦀 naïve text that is longer than one vector register of any kind".as_bytes(),
+            b"",
+            b"\xf4\x8f\xbf\xbf",
+            b"\xf4\x90\x80\x80",
+            b"\xed\xa0\x80",
+            b"\xc0\x80",
+            b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80\x65\x64\x69\x74\x65\x64",
+            b"\xf0\x9f\xa6",
+            b"abc\x80",
+        ];
+        for sample in samples {
+            let valid = str::from_utf8(sample).is_ok();
+            for first in 0..=sample.len() {
+                for second in first..=sample.len() {
+                    let parts = [&sample[..first], &sample[first..second], &sample[second..]];
+                    assert_eq!(check(&parts), valid, "{sample:x?} cut at {first} and {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_bad_byte_is_noticed_at_once() {
+        let mut utf8 = Utf8::default();
+        assert!(utf8.feed(b"\xf4").is_ok());
+        assert!(utf8.feed(b"\x90").is_err(), "above U+10FFFF, before the character is complete");
+    }
+}
