@@ -1,0 +1,397 @@
+//! [`FrameReader`]: frames out of a byte transport, under the rules for what comes in.
+
+use std::{
+    io,
+    ops::Range,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{
+    future::poll_fn,
+    io::AsyncRead,
+    stream::{FusedStream, Stream},
+};
+
+use crate::{
+    error::{Error, ProtocolError},
+    frame::{
+        FrameView, Message, Opcode,
+        decode::Body,
+        header::{self, Header},
+        mask::mask,
+    },
+    options::WrapOptions,
+    pool,
+    session::Inbound,
+};
+
+/// From this length on, a payload that is to be kept is unmasked while it is copied, not before.
+const ONE_PASS_FROM: usize = 256;
+
+/// Where [`Read`](crate::Read) takes its frames from. Sealed: implemented by [`FrameReader`] and by what
+/// [`wrap_frames`](crate::wrap_frames) makes of a stream.
+pub trait Source: sealed::Source {}
+
+pub(crate) mod sealed {
+    use super::{Context, Error, FrameView, Message, Poll};
+
+    #[expect(unnameable_types, reason = "sealed: nobody else implements it")]
+    pub trait Source: Unpin {
+        /// The next frame of what has been read already; `None` when more must be read. The frame is current
+        /// until the next call. `lend`: it will be looked at, not taken.
+        fn advance(&mut self, lend: bool) -> Option<Result<(), Error>>;
+
+        /// Reads once. `false`: the transport has ended.
+        fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>>;
+
+        /// The current frame.
+        fn view(&self) -> FrameView<'_>;
+
+        /// The current frame, with its payload. To be called once.
+        fn take(&mut self) -> Message;
+
+        /// Whether the transport has ended in the middle of a frame.
+        fn is_torn(&self) -> bool;
+
+        /// Reads once and throws away what comes. Gives how much it was, zero at the end or after an error.
+        fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<usize>;
+
+        /// How many bytes have been received in all.
+        fn received(&self) -> u64;
+    }
+}
+
+/// Reads frames from a byte transport: a [`Stream`] of [`Message`]s that checks them and sends nothing.
+///
+/// It is what [`wrap_io`](crate::wrap_io) puts under [`Read`](crate::Read), and can be used alone to look at
+/// frames. A violation of the protocol or a failure of the transport ends the stream after its error.
+///
+/// # Cancel safety
+///
+/// All state is in the reader. Dropping a future of [`frame`](Self::frame) or of the stream loses nothing.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use coro_websocket::{FrameReader, StreamExt, WrapOptions};
+///
+/// let bytes: &[u8] = &[0x89, 0x00, 0x81, 0x02, b'h', b'i'];
+/// let mut reader = FrameReader::new(bytes, WrapOptions::client());
+/// assert_eq!(reader.next().await.unwrap()?.to_string(), "ping 0 bytes");
+/// assert_eq!(reader.next().await.unwrap()?.as_text(), Some("hi"));
+/// assert!(reader.next().await.is_none());
+/// # Ok::<_, coro_websocket::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    io: R,
+    input: Input,
+    rules: Inbound,
+    /// The header of the current frame, or of the one whose payload is coming in.
+    header: Header,
+    stage: Stage,
+    current: Current,
+    body: Body,
+}
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Header,
+    Payload,
+    /// Nothing more comes.
+    Ended,
+}
+
+/// Where the payload of the current frame is.
+#[derive(Debug)]
+enum Current {
+    Input(Range<usize>),
+    Body,
+}
+
+/// Received bytes that no frame has taken yet.
+#[derive(Debug, Default)]
+struct Input {
+    /// Empty while there is nothing to read, so that an idle connection holds no buffer.
+    chunk: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// The start of a header, while the chunk is empty.
+    stash: [u8; header::MAX_LEN],
+    stashed: usize,
+    received: u64,
+}
+
+impl Input {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.chunk.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The first bytes, which somebody else has read.
+    fn put(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let mut chunk = pool::take_chunk();
+            match chunk.get_mut(..bytes.len()) {
+                Some(place) => place.copy_from_slice(bytes),
+                None => chunk = bytes.into(),
+            }
+            self.chunk = chunk;
+            self.end = bytes.len();
+            self.received = bytes.len() as u64;
+        }
+    }
+
+    /// Whether some bytes of a header are here.
+    fn is_partial(&self) -> bool {
+        self.start < self.end || self.stashed > 0
+    }
+
+    /// Forgets what no frame has taken.
+    fn clear(&mut self) {
+        self.start = self.end;
+        self.stashed = 0;
+    }
+
+    /// Reads once, behind what is left: less than a header, since all else has been taken.
+    fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let left;
+        if self.chunk.is_empty() {
+            self.chunk = pool::take_chunk();
+            left = self.stashed;
+            for (to, from) in self.chunk.iter_mut().zip(&self.stash).take(left) {
+                *to = *from;
+            }
+        } else {
+            left = self.end - self.start;
+            self.chunk.copy_within(self.start..self.end, 0);
+        }
+        (self.start, self.end, self.stashed) = (0, left, 0);
+        let room = self.chunk.get_mut(left..).unwrap_or_default();
+        let room_len = room.len();
+        let read = loop {
+            match Pin::new(&mut *io).poll_read(cx, room) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        if let Poll::Ready(Ok(count @ 1..)) = read {
+            let count = count.min(room_len);
+            self.end = left + count;
+            self.received += count as u64;
+        } else {
+            for (to, from) in self.stash.iter_mut().zip(&self.chunk).take(left) {
+                *to = *from;
+            }
+            (self.start, self.end, self.stashed) = (0, 0, left);
+            pool::give_chunk(std::mem::take(&mut self.chunk));
+        }
+        read
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        pool::give_chunk(std::mem::take(&mut self.chunk));
+    }
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// A reader for the given role: a server's frames come in masked, a client's do not. Heartbeat, deadlines
+    /// and other options for sending have no meaning here.
+    #[must_use]
+    pub fn new(io: R, options: WrapOptions) -> Self {
+        Self::with_leftover(io, Inbound::new(&options.settings), &[])
+    }
+
+    /// A reader whose first bytes came behind the head of the opening handshake.
+    pub(crate) fn with_leftover(io: R, rules: Inbound, leftover: &[u8]) -> Self {
+        let mut input = Input::default();
+        input.put(leftover);
+        let header = Header::of(&Message::default(), None);
+        let (stage, current, body) = (Stage::Header, Current::Body, Body::default());
+        Self { io, input, rules, header, stage, current, body }
+    }
+
+    /// Waits for the next frame and lends it: nothing is copied and nothing counted. `None` is the end of the
+    /// transport.
+    ///
+    /// # Errors
+    ///
+    /// As the stream gives them: [`Error::Protocol`], [`Error::Reported`], [`Error::Io`], and [`Error::Lost`]
+    /// where the transport ends in the middle of a frame.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn frame(&mut self) -> Option<Result<FrameView<'_>, Error>> {
+        match poll_fn(|cx| self.poll_frame(cx, true)).await? {
+            Ok(()) => Some(Ok(sealed::Source::view(self))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Gives the transport back. Bytes that were read from it and not yet given out are lost.
+    #[must_use]
+    pub fn into_inner(self) -> R {
+        self.io
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>, lend: bool) -> Poll<Option<Result<(), Error>>> {
+        use sealed::Source as _;
+        loop {
+            if let Some(frame) = self.advance(lend) {
+                return Poll::Ready(Some(frame));
+            }
+            if self.stage == Stage::Ended {
+                return Poll::Ready(None);
+            }
+            if !ready!(self.poll_fill(cx))? {
+                let torn = self.is_torn();
+                self.stage = Stage::Ended;
+                return Poll::Ready(torn.then_some(Err(Error::Lost)));
+            }
+        }
+    }
+
+    /// A header may have come: its frame is checked, and completed if its payload is here too.
+    #[inline]
+    fn on_header(&mut self, lend: bool) -> Result<bool, ProtocolError> {
+        let Some((header, header_len)) = Header::parse(self.input.bytes()) else {
+            return Ok(false);
+        };
+        let plain = self.rules.is_plain(&header, header_len);
+        let len = usize::try_from(header.len).unwrap_or(usize::MAX);
+        let start = self.input.start + header_len;
+        if plain && len <= self.input.end - start && (lend || len < ONE_PASS_FROM) {
+            self.header = header;
+            return self.on_plain(start..start + len);
+        }
+        self.rules.on_header(&header, header_len)?;
+        self.header = header;
+        self.input.start = start;
+        self.stage = Stage::Payload;
+        self.body.start(len);
+        self.on_payload()
+    }
+
+    /// The current frame is a whole message that has come whole, and is lent where it is.
+    #[inline]
+    fn on_plain(&mut self, range: Range<usize>) -> Result<bool, ProtocolError> {
+        self.input.start = range.end;
+        let payload = self.input.chunk.get_mut(range.clone()).unwrap_or_default();
+        if let Some(key) = self.header.masking_key {
+            mask(payload, key);
+        }
+        self.current = Current::Input(range);
+        if self.header.opcode() == Opcode::TEXT { self.rules.on_whole_text(payload) } else { Ok(()) }
+            .map(|()| true)
+    }
+
+    /// Some of the payload has come. Says whether that was the last of it.
+    fn on_payload(&mut self) -> Result<bool, ProtocolError> {
+        let bytes = self.input.bytes();
+        let part = bytes.get(..self.body.missing()).unwrap_or(bytes);
+        let part_len = part.len();
+        let part = self.body.extend(part, self.header.masking_key);
+        self.input.start += part_len;
+        self.rules.on_payload(&self.header, part)?;
+        if self.body.missing() > 0 {
+            return Ok(false);
+        }
+        self.rules.on_end(&self.header, self.body.bytes())?;
+        self.stage = Stage::Header;
+        self.current = Current::Body;
+        Ok(true)
+    }
+}
+
+impl<R: AsyncRead + Unpin> Source for FrameReader<R> {}
+
+impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
+    #[inline]
+    fn advance(&mut self, lend: bool) -> Option<Result<(), Error>> {
+        let complete = match self.stage {
+            Stage::Header => self.on_header(lend),
+            Stage::Payload => self.on_payload(),
+            Stage::Ended => Ok(false),
+        };
+        match complete {
+            Ok(false) => None,
+            Ok(true) => Some(match self.rules.take_reported() {
+                None => Ok(()),
+                Some(error) => Err(Error::Reported { error, frame: self.take().into() }),
+            }),
+            Err(error) => {
+                self.stage = Stage::Ended;
+                Some(Err(Error::Protocol(error)))
+            }
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.stage == Stage::Header {
+            self.body.clear();
+        }
+        match ready!(self.input.poll_fill(&mut self.io, cx)) {
+            Ok(count) => Poll::Ready(Ok(count > 0)),
+            Err(error) => {
+                self.stage = Stage::Ended;
+                Poll::Ready(Err(error.into()))
+            }
+        }
+    }
+
+    fn view(&self) -> FrameView<'_> {
+        self.header.view(match &self.current {
+            Current::Body => self.body.bytes(),
+            Current::Input(range) => self.input.chunk.get(range.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn take(&mut self) -> Message {
+        match self.current {
+            Current::Body => self.header.message(self.body.take()),
+            Current::Input(_) => self.view().to_message(),
+        }
+    }
+
+    fn is_torn(&self) -> bool {
+        self.stage == Stage::Payload || self.input.is_partial()
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        self.body.clear();
+        self.input.clear();
+        let read = ready!(self.input.poll_fill(&mut self.io, cx));
+        self.input.clear();
+        Poll::Ready(read.unwrap_or(0))
+    }
+
+    fn received(&self) -> u64 {
+        self.input.received
+    }
+}
+
+impl<R: AsyncRead + Unpin> Stream for FrameReader<R> {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(
+            ready!(self.poll_frame(cx, false)).map(|frame| frame.map(|()| sealed::Source::take(&mut *self))),
+        )
+    }
+}
+
+impl<R: AsyncRead + Unpin> FusedStream for FrameReader<R> {
+    fn is_terminated(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+}

@@ -1,0 +1,222 @@
+//! [`FrameWriter`]: frames into a byte transport, under the rules for what goes out.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{io::AsyncWrite, sink::Sink};
+
+use crate::{
+    entropy,
+    error::Error,
+    frame::{Message, encode::Queue, header::Header},
+    options::{Checks, Settings, WrapOptions},
+    session::Outbound,
+};
+
+/// Where [`Write`](crate::Write) puts its frames. Sealed: implemented by [`FrameWriter`] and by what
+/// [`wrap_frames`](crate::wrap_frames) makes of a sink.
+pub trait Outlet: sealed::Outlet {}
+
+pub(crate) mod sealed {
+    use super::{Context, Error, Message, Poll};
+
+    #[expect(unnameable_types, reason = "sealed: nobody else implements it")]
+    pub trait Outlet: Unpin {
+        /// Accepts one frame, whole, whatever it says. Gives its length on the wire.
+        fn push(&mut self, message: Message) -> Result<usize, Error>;
+
+        /// How many bytes of frames wait for the transport.
+        fn buffered(&self) -> usize;
+
+        /// How many bytes of frames have been accepted in all.
+        fn accepted(&self) -> u64;
+
+        /// How many of those the transport has taken and flushed.
+        fn flushed(&self) -> u64;
+
+        /// Hands everything accepted before `target` to the transport and flushes that.
+        fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>>;
+
+        /// Ends the transport's writing side. Everything has been flushed before.
+        fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
+    }
+}
+
+/// How far the bytes of all frames have come, counted from the first.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) accepted: u64,
+    pub(crate) flushed: u64,
+}
+
+/// Writes frames to a byte transport: a [`Sink`] of [`Message`]s that checks and masks them.
+///
+/// It is what [`wrap_io`](crate::wrap_io) puts under [`Write`](crate::Write), and can be used alone. Nothing is
+/// written but by polling it; `send` flushes, `feed` only buffers. Closing the sink ends the transport's writing
+/// side and sends no Close frame.
+///
+/// # Cancel safety
+///
+/// A frame is accepted whole or not at all, and then stays accepted. Dropping any future never tears a frame.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use coro_websocket::{FrameWriter, Message, SinkExt, WrapOptions};
+///
+/// let mut writer = FrameWriter::new(Vec::new(), WrapOptions::server());
+/// writer.send(Message::text("hi")).await?;
+/// assert_eq!(writer.into_inner(), [0x81, 0x02, b'h', b'i']);
+/// # Ok::<_, coro_websocket::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct FrameWriter<W> {
+    io: W,
+    queue: Queue,
+    progress: Progress,
+    /// Rules for those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
+    rules: Outbound,
+    mask: MaskBy,
+    high_water: usize,
+}
+
+/// What decides whether a frame is masked.
+#[derive(Debug, Clone, Copy)]
+enum MaskBy {
+    Role(bool),
+    Frame,
+}
+
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    /// A writer for the given role: a client masks its frames, a server does not. Heartbeat, deadlines and other
+    /// options for receiving have no meaning here.
+    #[must_use]
+    pub fn new(io: W, options: WrapOptions) -> Self {
+        Self::with_settings(io, &options.settings)
+    }
+
+    pub(crate) fn with_settings(io: W, settings: &Settings) -> Self {
+        let mask = match settings.checks {
+            Checks::Off => MaskBy::Frame,
+            _ => MaskBy::Role(settings.masks()),
+        };
+        Self {
+            io,
+            queue: Queue::default(),
+            progress: Progress::default(),
+            rules: Outbound::new(settings.checks),
+            mask,
+            high_water: settings.write_buffer_len,
+        }
+    }
+
+    /// How many bytes of frames wait for the transport.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Gives the transport back. What waits for it is lost.
+    #[must_use]
+    pub fn into_inner(self) -> W {
+        self.io
+    }
+
+    /// Writes until the transport has taken everything before `target`.
+    fn poll_drain_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
+        while self.progress.accepted - (self.queue.len() as u64) < target && self.queue.len() > 0 {
+            match ready!(self.queue.poll_write(&mut self.io, cx)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => {
+                    written?;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Outlet for FrameWriter<W> {}
+
+impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
+    fn push(&mut self, message: Message) -> Result<usize, Error> {
+        let masked = match self.mask {
+            MaskBy::Role(masked) => masked,
+            MaskBy::Frame => message.mask,
+        };
+        // §5.3: "the masking key needs to be unpredictable": drawn when the payload is fixed.
+        let masking_key = if masked { Some(entropy::draw()?) } else { None };
+        let wire_len = self.queue.push(&Header::of(&message, masking_key), message.payload);
+        self.progress.accepted += wire_len as u64;
+        Ok(wire_len)
+    }
+
+    fn buffered(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn accepted(&self) -> u64 {
+        self.progress.accepted
+    }
+
+    fn flushed(&self) -> u64 {
+        self.progress.flushed
+    }
+
+    fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
+        if self.progress.flushed < target {
+            ready!(self.poll_drain_to(cx, target))?;
+            let written = self.progress.accepted - self.queue.len() as u64;
+            loop {
+                match ready!(Pin::new(&mut self.io).poll_flush(cx)) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    flushed => break flushed?,
+                }
+            }
+            self.progress.flushed = written;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            match ready!(Pin::new(&mut self.io).poll_close(cx)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                closed => return Poll::Ready(closed.map_err(Error::from)),
+            }
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Sink<Message> for FrameWriter<W> {
+    type Error = Error;
+
+    /// Ready while less than [`WrapOptions::write_buffer_len`] is buffered; writes what is above.
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.queue.len() > self.high_water {
+            let target = self.progress.accepted - self.high_water as u64;
+            ready!(self.poll_drain_to(cx, target))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        self.rules.on_message(&message).map_err(Error::Invalid)?;
+        sealed::Outlet::push(&mut *self, message).map(drop)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let target = self.progress.accepted;
+        sealed::Outlet::poll_flush_to(&mut *self, cx, target)
+    }
+
+    /// Flushes, then ends the transport's writing side. No Close frame is sent.
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        sealed::Outlet::poll_shut(&mut *self, cx)
+    }
+}
