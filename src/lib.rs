@@ -1,33 +1,45 @@
 //! WebSocket connections as two halves, a reader and a writer of raw frames.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    missing_docs,
-    unreachable_pub,
-    unnameable_types,
-    reason = "what uses it follows"
-)]
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub, unnameable_types, reason = "what uses it follows")]
+
+mod error;
+mod options;
 
 mod clock;
-pub mod codec;
 mod entropy;
-mod error;
-mod frame;
-mod handshake;
-mod options;
 mod pool;
-mod reader;
-mod session;
 mod sync;
+
+mod handshake;
 mod url;
+
+mod frame;
+mod session;
+
+mod reader;
 mod writer;
+
+mod messages;
+mod read;
+mod shared;
+mod wrap;
+mod write;
+
+pub mod codec;
+
 pub use error::{Error, HandshakeError, OptionsError, Phase, ProtocolError, UrlError};
 pub use frame::{CloseCode, CloseFrame, FrameView, Message, Opcode};
 pub use futures::{SinkExt, StreamExt};
 pub use handshake::{Headers, Reply, Request, Response};
+pub use messages::{Data, Messages};
 pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
+pub use read::{Read, shutdown};
 pub use reader::{FrameReader, Source};
 pub use session::closing::CloseFrames;
+pub use shared::Stats;
 pub use url::{WsUrl, parse_url};
+pub use wrap::{
+    FrameSink, FrameSinkWrite, FrameStream, FrameStreamRead, IoRead, IoWrite, wrap_frames, wrap_io,
+};
+pub use write::{TryFeedError, Write};
 pub use writer::{FrameWriter, Outlet};

@@ -1,0 +1,156 @@
+//! Whole messages out of frames.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::stream::{FusedStream, Stream};
+
+use crate::{
+    error::{Error, ProtocolError},
+    frame::{Message, Opcode},
+    options::Settings,
+    read::Read,
+    reader::Source,
+    writer::Outlet,
+};
+
+/// A whole message ([RFC 6455 §5.6](https://www.rfc-editor.org/rfc/rfc6455#section-5.6)).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third kind of data")]
+pub enum Data {
+    /// Text, checked to be UTF-8.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl Data {
+    /// The text, where it is text.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// The bytes of either kind.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Data> for Message {
+    fn from(data: Data) -> Self {
+        match data {
+            Data::Text(text) => Self::text(text),
+            Data::Binary(bytes) => Self::binary(bytes),
+        }
+    }
+}
+
+/// The fragments of the message that is coming in. They are kept in [`Read`], so that no future or stream that is
+/// dropped takes them along.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    opcode: Option<Opcode>,
+    bytes: Vec<u8>,
+    max_message_len: usize,
+}
+
+impl Partial {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self { opcode: None, bytes: Vec::new(), max_message_len: settings.max_message_len }
+    }
+
+    /// Takes one frame, and gives the message that it completes. With the checks on, the rules have been
+    /// enforced before; without, this is where they are.
+    fn on_frame(&mut self, message: Message) -> Result<Option<Data>, ProtocolError> {
+        let opcode = match (message.opcode, self.opcode) {
+            (opcode, _) if !opcode.is_data() => return Ok(None),
+            (Opcode::CONTINUATION, None) => return Err(ProtocolError::UnexpectedContinuation),
+            (Opcode::CONTINUATION, Some(opcode)) => opcode,
+            (_, Some(_)) => return Err(ProtocolError::MessageInterleaved),
+            (opcode, None) => opcode,
+        };
+        if message.payload.len().saturating_add(self.bytes.len()) > self.max_message_len {
+            self.forget();
+            return Err(ProtocolError::MessageTooLarge);
+        }
+        if !message.fin {
+            self.opcode = Some(opcode);
+            self.bytes.extend_from_slice(&message.payload);
+            return Ok(None);
+        }
+        self.opcode = None;
+        let payload = if self.bytes.is_empty() {
+            message.payload
+        } else {
+            self.bytes.extend_from_slice(&message.payload);
+            Bytes::from(std::mem::take(&mut self.bytes))
+        };
+        Ok(Some(if opcode == Opcode::TEXT {
+            Data::Text(String::from_utf8(payload.into()).map_err(|_| ProtocolError::InvalidUtf8)?)
+        } else {
+            Data::Binary(payload)
+        }))
+    }
+
+    fn forget(&mut self) {
+        self.opcode = None;
+        self.bytes = Vec::new();
+    }
+}
+
+/// Whole messages of a connection: a [`Stream`] of [`Data`], made by [`Read::messages`].
+///
+/// # Cancel safety
+///
+/// Fragments that came already are kept in [`Read`]; dropping this loses nothing.
+pub struct Messages<'a, S: Source, K: Outlet> {
+    read: &'a mut Read<S, K>,
+}
+
+impl<'a, S: Source, K: Outlet> Messages<'a, S, K> {
+    pub(crate) fn new(read: &'a mut Read<S, K>) -> Self {
+        Self { read }
+    }
+}
+
+impl<S: Source, K: Outlet> Stream for Messages<'_, S, K> {
+    type Item = Result<Data, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(self.read.poll_message(cx)) {
+                Some(Ok(message)) => match self.read.partial.on_frame(message) {
+                    Ok(None) => {}
+                    Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
+                    Err(error) => return Poll::Ready(Some(Err(Error::Protocol(error)))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl<S: Source, K: Outlet> FusedStream for Messages<'_, S, K> {
+    fn is_terminated(&self) -> bool {
+        self.read.is_terminated()
+    }
+}
+
+impl<S: Source, K: Outlet> fmt::Debug for Messages<'_, S, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,596 @@
+//! What `Read` and `Write` share: one outgoing side under a lock, and the rules for who may touch it when.
+//!
+//! 1. A frame is accepted whole, synchronously, under the lock; then only are bytes moved. No lock is held across
+//!    an await.
+//! 2. `Read` never waits for the lock. What it has to send goes into slots outside ([`Slots`]); it says so in the
+//!    flags and tries the lock. If that is taken, its holder sees the flags when it lets go ([`Shared::settle`]).
+//!    Both do so by a read-modify-write of one atomic, so that one of the two always sees the other.
+//! 3. The transport and the timer are polled with wakers that wake every task that waits ([`Signals`]). Wakers run
+//!    outside the lock.
+//! 4. All memory is bounded: one frame staged per writer above the mark, a few Pongs, one Close.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::{
+    clock::{self, Alarm},
+    error::Error,
+    frame::{CloseFrame, Message},
+    options::{Checks, Settings},
+    session::{closing::CloseFrames, timers::Timers},
+    sync::{AtomicU64, Mutex, Ordering, lock, try_lock},
+    writer::Outlet,
+};
+
+mod accept;
+mod pings;
+mod signals;
+
+pub(crate) use accept::Refusal;
+pub(crate) use pings::Pings;
+pub(crate) use signals::{Flags, Signals, TimerWaker};
+
+/// How many Pongs wait outside the lock; beyond that the latest replaces the one before.
+const PONGS: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Shared<K> {
+    pub(crate) signals: Arc<Signals>,
+    transport_waker: Waker,
+    timer_waker: Waker,
+    sending: Mutex<Sending<K>>,
+    slots: Mutex<Slots>,
+    pub(crate) pings: Pings,
+    pub(crate) counts: Counts,
+    high_water: usize,
+    close_timeout: Duration,
+    masks: bool,
+    raw: bool,
+}
+
+/// What has been counted so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) frames_in: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    frames_out: AtomicU64,
+    bytes_out: AtomicU64,
+    /// How many bytes had come when the peer was found silent.
+    silent_at: AtomicU64,
+}
+
+/// How much went through a connection, in both directions, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames received and yielded, control frames included.
+    pub frames_in: u64,
+    /// Bytes received, headers included.
+    pub bytes_in: u64,
+    /// Frames accepted for sending, Pongs and heartbeats included.
+    pub frames_out: u64,
+    /// Bytes of those frames, headers included.
+    pub bytes_out: u64,
+}
+
+/// What stops a reader from the other side.
+#[derive(Debug, Clone)]
+pub(crate) enum Stop {
+    /// The end: aborted, or the closing handshake took too long.
+    Quiet,
+    /// The connection fails with this error; a Close frame has been queued.
+    Failed(Error),
+}
+
+/// What the reader leaves for whoever has the lock, and what it must learn without it.
+#[derive(Debug, Default)]
+struct Slots {
+    pongs: VecDeque<Bytes>,
+    close: Option<Message>,
+    /// The transport is to be shut once everything is flushed.
+    shut: bool,
+    stop: Option<Stop>,
+    write_error: Option<Error>,
+    close_frames: CloseFrames,
+}
+
+/// The outgoing side.
+#[derive(Debug)]
+struct Sending<K> {
+    /// `None` once the connection is over.
+    outlet: Option<K>,
+    writers: Slab<Writer>,
+    /// The writer whose fragmented message is open: data of others waits.
+    open: Option<usize>,
+    /// Frames that wait for the end of that message, one for each writer at most.
+    waiting: VecDeque<(usize, Message)>,
+    /// Up to where everything must be flushed for our Close frame to be out.
+    close_end: Option<u64>,
+    shut: Shut,
+    /// Why the transport takes nothing any more.
+    failed: Option<Error>,
+    /// Why nothing more is accepted, while what was accepted still goes out.
+    refused: Option<Error>,
+    /// The count of the transport's wake-ups when it last had no room.
+    blocked_at: Option<usize>,
+    /// Whether a Pong is held back until the buffer is below its mark.
+    pong_held: bool,
+    timers: Timers,
+    alarm: Alarm,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    /// Up to where everything must be flushed for this writer's frames to be out.
+    target: u64,
+    waiting: bool,
+    /// Its waiting frame was dropped since the connection closed first.
+    lost: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shut {
+    No,
+    Wanted,
+    Done,
+}
+
+/// What is to be done once the lock has been let go.
+#[derive(Debug)]
+struct After<K> {
+    wake_read: bool,
+    wake_writers: bool,
+    /// Something was buffered.
+    unflushed: bool,
+    /// The transport has no room now, and will wake everybody when it has.
+    blocked: bool,
+    outlet: Option<K>,
+}
+
+impl<K> Default for After<K> {
+    fn default() -> Self {
+        Self { wake_read: false, wake_writers: false, unflushed: false, blocked: false, outlet: None }
+    }
+}
+
+impl<K: Outlet> Sending<K> {
+    /// Whether frames may still be accepted.
+    fn check_open(&self) -> Result<(), Error> {
+        match self.failed.as_ref().or(self.refused.as_ref()) {
+            Some(error) => Err(error.clone()),
+            None if self.close_end.is_some() => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the buffer is below its mark. A mark of zero means: whether it is empty.
+    fn has_room(&self, high_water: usize) -> bool {
+        self.outlet.as_ref().is_none_or(|outlet| outlet.buffered() < high_water.max(1))
+    }
+}
+
+impl<K: Outlet> Shared<K> {
+    pub(crate) fn new(outlet: K, settings: &Settings) -> Arc<Self> {
+        let timers = Timers::new(settings.heartbeat);
+        let signals = Arc::new(Signals::default());
+        if timers.has_heartbeat() {
+            signals.raise(Flags::TIMER);
+        }
+        Arc::new(Self {
+            transport_waker: Arc::clone(&signals).into(),
+            timer_waker: Arc::new(TimerWaker(Arc::clone(&signals))).into(),
+            signals,
+            sending: Mutex::new(Sending {
+                outlet: Some(outlet),
+                writers: Slab::new(),
+                open: None,
+                waiting: VecDeque::new(),
+                close_end: None,
+                shut: Shut::No,
+                failed: None,
+                refused: None,
+                blocked_at: None,
+                pong_held: false,
+                timers,
+                alarm: Alarm::default(),
+            }),
+            slots: Mutex::default(),
+            pings: Pings::default(),
+            counts: Counts::default(),
+            high_water: settings.write_buffer_len,
+            close_timeout: settings.close_timeout,
+            masks: settings.masks(),
+            raw: settings.checks == Checks::Off,
+        })
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { frames_in, bytes_in, frames_out, bytes_out, .. } = &self.counts;
+        Stats {
+            frames_in: load(frames_in),
+            bytes_in: load(bytes_in),
+            frames_out: load(frames_out),
+            bytes_out: load(bytes_out),
+        }
+    }
+
+    pub(crate) fn close_frames(&self) -> CloseFrames {
+        lock(&self.slots).close_frames.clone()
+    }
+
+    /// Locks the outgoing side, does something, lets go, and does what has come up meanwhile.
+    fn with<T>(&self, work: impl FnOnce(&mut Sending<K>, &mut After<K>) -> T) -> T {
+        let mut after = After::default();
+        let done = work(&mut lock(&self.sending), &mut after);
+        self.look_after(self.finish(after));
+        done
+    }
+
+    /// Does what the flags ask for, unless somebody else has the lock and so will do it.
+    ///
+    /// To be called after every unlock and after raising a flag of [`Flags::WORK`].
+    pub(crate) fn settle(&self) {
+        self.look_after(self.signals.look());
+    }
+
+    fn look_after(&self, mut flags: u32) {
+        while flags & Flags::WORK != 0 {
+            let mut after = After::default();
+            {
+                let Some(mut sending) = try_lock(&self.sending) else {
+                    return;
+                };
+                self.tend(&mut sending, &mut after);
+            }
+            flags = self.finish(after);
+        }
+    }
+
+    /// Everything that must not happen under the lock. Gives the flags as they are after the unlock.
+    fn finish(&self, after: After<K>) -> u32 {
+        drop(after.outlet);
+        let parked = after.unflushed && self.signals.raise(Flags::UNFLUSHED) & Flags::PARKED != 0;
+        if after.wake_read || (parked && !after.blocked) {
+            self.signals.wake_read();
+        }
+        if after.wake_writers {
+            self.signals.wake_writers();
+        }
+        self.signals.look()
+    }
+
+    fn tend(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        let work = self.signals.clear(Flags::WORK);
+        if work & Flags::END != 0 {
+            self.end(sending, after, Stop::Quiet);
+        }
+        if work & Flags::REPLIES != 0 {
+            self.place_replies(sending, after);
+        }
+        if work & Flags::TIMER != 0 {
+            self.on_time(sending, after);
+        }
+        if work & (Flags::FLUSH | Flags::TIMER) != 0 {
+            let _ = self.drain(sending, after, u64::MAX);
+        }
+    }
+
+    /// Everything that is buffered is to go out. Called by `Read` before it waits.
+    pub(crate) fn pump(&self) {
+        self.signals.raise(Flags::FLUSH);
+        self.settle();
+    }
+
+    /// Moves bytes to the transport until everything before `target` is flushed.
+    fn drain(&self, sending: &mut Sending<K>, after: &mut After<K>, target: u64) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(error) = &sending.failed {
+                return Poll::Ready(Err(error.clone()));
+            }
+            let Some(outlet) = &mut sending.outlet else {
+                return Poll::Ready(Err(Error::Closed));
+            };
+            let target = target.min(outlet.accepted());
+            let flushed = outlet.flushed();
+            if flushed >= target && sending.shut != Shut::Wanted {
+                return Poll::Ready(Ok(()));
+            }
+            let wakes = self.signals.transport_wakes();
+            if sending.blocked_at == Some(wakes) {
+                // Nothing has changed since it had no room.
+                after.blocked = true;
+                return Poll::Pending;
+            }
+            self.signals.begin_poll();
+            let mut cx = Context::from_waker(&self.transport_waker);
+            let mut polled = outlet.poll_flush_to(&mut cx, target);
+            if polled.is_ready() && sending.shut == Shut::Wanted && outlet.flushed() == outlet.accepted() {
+                // A transport that cannot be shut any more is as good as shut.
+                match outlet.poll_shut(&mut cx) {
+                    Poll::Ready(_) => {
+                        sending.shut = Shut::Done;
+                        self.signals.raise(Flags::SHUT);
+                        after.wake_read = true;
+                    }
+                    Poll::Pending => polled = Poll::Pending,
+                }
+            }
+            if self.signals.end_poll() {
+                after.wake_read = true;
+                after.wake_writers = true;
+            }
+            if outlet.flushed() != flushed {
+                after.wake_writers = true;
+            }
+            if outlet.flushed() == outlet.accepted() {
+                after.unflushed = false;
+                if self.signals.has(Flags::UNFLUSHED) {
+                    self.signals.clear(Flags::UNFLUSHED);
+                }
+            }
+            if sending.close_end.is_some_and(|end| outlet.flushed() >= end)
+                && self.signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
+            {
+                after.wake_read = true;
+            }
+            match polled {
+                Poll::Pending => {
+                    sending.blocked_at = Some(wakes);
+                    after.blocked = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) if sending.pong_held && sending.has_room(self.high_water) => {
+                    self.place_replies(sending, after);
+                }
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => {
+                    self.fail_writing(sending, after, error);
+                }
+            }
+        }
+    }
+
+    /// The transport takes no more. `Read` goes on: the peer's Close may still be in what it sent.
+    fn fail_writing(&self, sending: &mut Sending<K>, after: &mut After<K>, error: Error) {
+        lock(&self.slots).write_error = Some(error.clone());
+        sending.failed = Some(error);
+        sending.waiting.clear();
+        self.signals.raise(Flags::WRITE_FAILED | Flags::CLOSED);
+        after.wake_read = true;
+        after.wake_writers = true;
+    }
+
+    /// Takes what `Read` left in the slots.
+    fn place_replies(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        let (mut pongs, close, shut) = {
+            let mut slots = lock(&self.slots);
+            (std::mem::take(&mut slots.pongs), slots.close.take(), std::mem::take(&mut slots.shut))
+        };
+        sending.pong_held = false;
+        if sending.check_open().is_ok() {
+            while !pongs.is_empty() && sending.has_room(self.high_water) {
+                let Some(payload) = pongs.pop_front() else { break };
+                if self.push(sending, after, Message::pong(payload)).is_err() {
+                    break;
+                }
+            }
+            // Above the mark only the latest Ping is answered, when there is room again.
+            if let Some(latest) = pongs.pop_back() {
+                sending.pong_held = true;
+                let mut slots = lock(&self.slots);
+                if slots.pongs.is_empty() {
+                    slots.pongs.push_back(latest);
+                }
+            }
+        }
+        if let Some(close) = close {
+            let _ = self.push_close(sending, after, close);
+        }
+        if shut && sending.shut == Shut::No {
+            sending.shut = Shut::Wanted;
+            self.signals.raise(Flags::FLUSH);
+        }
+    }
+
+    fn push(&self, sending: &mut Sending<K>, after: &mut After<K>, message: Message) -> Result<usize, Error> {
+        let Some(outlet) = &mut sending.outlet else {
+            return Err(Error::Closed);
+        };
+        let wire_len = outlet.push(message)?;
+        let add = |count: &AtomicU64, more: u64| {
+            count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.counts.frames_out, 1);
+        add(&self.counts.bytes_out, wire_len as u64);
+        after.unflushed = true;
+        Ok(wire_len)
+    }
+
+    /// Our Close frame: nothing but what is buffered before it goes out any more.
+    fn push_close(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        close: Message,
+    ) -> Result<usize, Error> {
+        if sending.close_end.is_some() {
+            return Ok(0);
+        }
+        let said = CloseFrame::parse(&close.payload).ok();
+        let wire_len = self.push(sending, after, close)?;
+        sending.close_end = sending.outlet.as_ref().map(|outlet| outlet.accepted());
+        sending.open = None;
+        for (id, _) in sending.waiting.drain(..) {
+            if let Some(writer) = sending.writers.get_mut(id) {
+                writer.waiting = false;
+                writer.lost = true;
+            }
+        }
+        lock(&self.slots).close_frames.sent = said;
+        self.start_closing(sending, self.close_timeout);
+        self.signals.raise(Flags::CLOSED | Flags::CLOSING);
+        after.wake_writers = true;
+        Ok(wire_len)
+    }
+
+    /// From now on the closing handshake may take this long, unless that was said before.
+    fn start_closing(&self, sending: &mut Sending<K>, timeout: Duration) {
+        if let Some(deadline) = clock::now().checked_add(timeout) {
+            sending.timers.close_by(deadline);
+            self.signals.raise(Flags::TIMER);
+        }
+    }
+
+    fn on_time(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        let mut cx = Context::from_waker(&self.timer_waker);
+        loop {
+            let received = self.counts.bytes_in.load(Ordering::Relaxed);
+            let due = sending.timers.due(clock::now(), received);
+            if let Some(ping) = due.beat
+                && sending.check_open().is_ok()
+                && sending.has_room(self.high_water)
+            {
+                let beat = if ping { Message::ping(Bytes::new()) } else { Message::pong(Bytes::new()) };
+                let _ = self.push(sending, after, beat);
+            }
+            if due.silence {
+                self.counts.silent_at.store(received, Ordering::Relaxed);
+                self.signals.raise(Flags::SILENT);
+                after.wake_read = true;
+            }
+            if due.close {
+                let _ = self.drain(sending, after, u64::MAX);
+                self.end(sending, after, Stop::Quiet);
+            }
+            let Some(next) = sending.timers.next() else {
+                return sending.alarm.disarm();
+            };
+            if sending.alarm.poll_at(&mut cx, next).is_pending() {
+                return;
+            }
+        }
+    }
+
+    /// The connection is over, for both halves.
+    fn end(&self, sending: &mut Sending<K>, after: &mut After<K>, stop: Stop) {
+        after.outlet = sending.outlet.take();
+        sending.failed.get_or_insert(Error::Closed);
+        sending.waiting.clear();
+        sending.alarm.disarm();
+        lock(&self.slots).stop.get_or_insert(stop);
+        self.signals.raise(Flags::STOP | Flags::CLOSED);
+        self.pings.clear();
+        after.wake_read = true;
+        after.wake_writers = true;
+    }
+}
+
+/// What `Read` asks for. None of it waits for the lock.
+impl<K: Outlet> Shared<K> {
+    pub(crate) fn post_pong(&self, payload: Bytes) {
+        {
+            let mut slots = lock(&self.slots);
+            if slots.pongs.len() >= PONGS {
+                slots.pongs.pop_back();
+            }
+            slots.pongs.push_back(payload);
+        }
+        self.signals.raise(Flags::REPLIES);
+        self.settle();
+    }
+
+    pub(crate) fn post_close(&self, close: Message) {
+        lock(&self.slots).close = Some(close);
+        self.signals.raise(Flags::REPLIES);
+        self.settle();
+    }
+
+    /// The transport is to be shut as soon as everything is flushed.
+    pub(crate) fn post_shut(&self) {
+        lock(&self.slots).shut = true;
+        self.signals.raise(Flags::REPLIES | Flags::FLUSH);
+        self.settle();
+    }
+
+    pub(crate) fn on_close_received(&self, said: Option<CloseFrame>) {
+        lock(&self.slots).close_frames.received = said;
+    }
+
+    /// The connection is over: both Closes are through, or it failed.
+    pub(crate) fn post_end(&self) {
+        self.signals.raise(Flags::END);
+        self.settle();
+    }
+
+    pub(crate) fn take_stop(&self) -> Option<Stop> {
+        self.signals.clear(Flags::STOP);
+        lock(&self.slots).stop.take()
+    }
+
+    pub(crate) fn write_error(&self) -> Option<Error> {
+        lock(&self.slots).write_error.clone()
+    }
+
+    /// Whether the peer is still as silent as when the deadline passed.
+    pub(crate) fn is_silent(&self, received: u64) -> bool {
+        self.signals.clear(Flags::SILENT) & Flags::SILENT != 0
+            && self.counts.silent_at.load(Ordering::Relaxed) == received
+    }
+}
+
+/// What both halves may do, waiting for the lock if they must.
+impl<K: Outlet> Shared<K> {
+    /// The connection is over at once: what is buffered is lost, the transport is dropped.
+    pub(crate) fn abort(&self) {
+        self.with(|sending, after| self.end(sending, after, Stop::Quiet));
+    }
+
+    /// The closing handshake may take this long from now, whatever was said before.
+    pub(crate) fn close_within(&self, timeout: Duration) {
+        self.with(|sending, _| {
+            sending.timers.forget_close();
+            self.start_closing(sending, timeout);
+        });
+    }
+}
+
+/// What `Write` asks for.
+impl<K: Outlet> Shared<K> {
+    pub(crate) fn add_writer(&self) -> usize {
+        lock(&self.sending).writers.insert(Writer::default())
+    }
+
+    pub(crate) fn remove_writer(&self, id: usize, mid_message: bool) {
+        self.signals.forget_writer(id);
+        self.with(|sending, after| {
+            sending.writers.try_remove(id);
+            if mid_message && sending.check_open().is_ok() {
+                if sending.open == Some(id) {
+                    // Nobody can finish the message, and nobody else's data may come before its end.
+                    let close = Message::close(crate::CloseCode::INTERNAL_ERROR, "message abandoned");
+                    let _ = self.push_close(sending, after, close);
+                    let _ = self.drain(sending, after, u64::MAX);
+                    sending.refused.get_or_insert(Error::Abandoned);
+                    lock(&self.slots).stop.get_or_insert(Stop::Failed(Error::Abandoned));
+                    self.signals.raise(Flags::STOP);
+                    after.wake_read = true;
+                    after.wake_writers = true;
+                } else {
+                    sending.waiting.retain(|(waiting, _)| *waiting != id);
+                }
+            }
+        });
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        lock(&self.sending).outlet.as_ref().map_or(0, |outlet| outlet.buffered())
+    }
+}

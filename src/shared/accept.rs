@@ -1,0 +1,271 @@
+//! How frames of several writers get into the one buffer.
+
+use std::task::{Context, Poll, ready};
+
+use super::{After, Sending, Shared, Shut};
+use crate::{
+    error::Error,
+    frame::{Message, Opcode, header::Header},
+    session::Outbound,
+    writer::Outlet,
+};
+
+/// Why a frame was not accepted.
+pub(crate) enum Refusal {
+    /// There is no room now. Nothing has happened.
+    Full(Message),
+    /// It may not be sent.
+    Error(Message, Error),
+}
+
+impl<K: Outlet> Sending<K> {
+    /// Whether this writer may stage a frame: there is room, and its last one does not wait.
+    fn is_ready(&self, id: usize, high_water: usize) -> bool {
+        self.has_room(high_water) && self.writers.get(id).is_some_and(|writer| !writer.waiting)
+    }
+
+    /// Whether this frame would wait for the end of another writer's message.
+    fn must_wait(&self, id: usize, message: &Message) -> bool {
+        message.opcode.is_data() && self.open.is_some_and(|open| open != id)
+    }
+}
+
+impl<K: Outlet> Shared<K> {
+    /// Whether this frame may be sent now, by the state of the connection and the rules of its writer.
+    fn check(&self, sending: &Sending<K>, rules: &mut Outbound, message: &Message) -> Result<(), Error> {
+        // A second Close is fine, and changes nothing.
+        if message.opcode != Opcode::CLOSE || sending.close_end.is_none() {
+            sending.check_open()?;
+        }
+        rules.on_message(message).map_err(Error::Invalid)
+    }
+
+    /// Accepts a frame that was checked: into the buffer, or into the line behind another writer's message. Gives
+    /// its length on the wire.
+    fn accept(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        message: Message,
+    ) -> Result<usize, Error> {
+        if self.raw {
+            let wire_len = self.push(sending, after, message)?;
+            return Ok(sending.aim(id, wire_len));
+        }
+        if message.opcode == Opcode::CLOSE {
+            let wire_len = self.push_close(sending, after, message)?;
+            return Ok(sending.aim(id, wire_len));
+        }
+        if sending.must_wait(id, &message) {
+            let masking_key = self.masks.then_some([0; 4]);
+            let wire_len = Header::of(&message, masking_key).wire_len() + message.payload.len();
+            sending.waiting.push_back((id, message));
+            if let Some(writer) = sending.writers.get_mut(id) {
+                writer.waiting = true;
+            }
+            return Ok(wire_len);
+        }
+        let wire_len = self.place(sending, after, id, message)?;
+        self.release_waiting(sending, after);
+        Ok(wire_len)
+    }
+
+    fn place(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        message: Message,
+    ) -> Result<usize, Error> {
+        let data = message.opcode.is_data();
+        let fin = message.fin;
+        let wire_len = self.push(sending, after, message)?;
+        if data {
+            sending.open = (!fin).then_some(id);
+        }
+        Ok(sending.aim(id, wire_len))
+    }
+
+    /// A message has ended: those that waited for it go on, until one of them begins another.
+    fn release_waiting(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        while sending.open.is_none()
+            && let Some((id, message)) = sending.waiting.pop_front()
+        {
+            let placed = self.place(sending, after, id, message);
+            if let Some(writer) = sending.writers.get_mut(id) {
+                writer.waiting = false;
+                writer.lost = placed.is_err();
+            }
+            after.wake_writers = true;
+        }
+    }
+
+    /// Everything before `target` is to be flushed; if that takes a while, the writer is woken.
+    fn poll_drain(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        target: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let drained = self.drain(sending, after, target);
+        if drained.is_ready() {
+            return drained;
+        }
+        self.signals.park_writer(id, cx.waker());
+        if sending.blocked_at != Some(self.signals.transport_wakes()) {
+            // The transport has woken everybody before we were in the list.
+            after.wake_writers = true;
+        }
+        Poll::Pending
+    }
+
+    fn poll_room(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        while !sending.is_ready(id, self.high_water) {
+            ready!(self.poll_drain(sending, after, id, u64::MAX, cx))?;
+            if sending.writers.get(id).is_some_and(|writer| writer.waiting) {
+                self.signals.park_writer(id, cx.waker());
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flushed(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let Some(writer) = sending.writers.get(id) else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        if writer.lost {
+            return Poll::Ready(Err(sending.check_open().err().unwrap_or(Error::Closed)));
+        }
+        if writer.waiting {
+            ready!(self.poll_drain(sending, after, id, u64::MAX, cx))?;
+            self.signals.park_writer(id, cx.waker());
+            return Poll::Pending;
+        }
+        let target = writer.target;
+        self.poll_drain(sending, after, id, target, cx)
+    }
+}
+
+impl<K> Sending<K> {
+    /// Notes that what has just been accepted must be flushed before this writer's flush is done.
+    fn aim(&mut self, id: usize, wire_len: usize) -> usize
+    where
+        K: Outlet,
+    {
+        if let (Some(writer), Some(outlet)) = (self.writers.get_mut(id), &self.outlet) {
+            writer.target = outlet.accepted();
+        }
+        wire_len
+    }
+}
+
+/// What [`Write`](crate::Write) polls.
+impl<K: Outlet> Shared<K> {
+    pub(crate) fn poll_ready(&self, id: usize, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.with(|sending, after| {
+            if !self.raw {
+                sending.check_open()?;
+            }
+            self.poll_room(sending, after, id, cx)
+        })
+    }
+
+    pub(crate) fn start_send(
+        &self,
+        id: usize,
+        rules: &mut Outbound,
+        message: Message,
+    ) -> Result<usize, Error> {
+        self.with(|sending, after| {
+            self.check(sending, rules, &message)?;
+            self.accept(sending, after, id, message)
+        })
+    }
+
+    pub(crate) fn try_feed(&self, id: usize, rules: &mut Outbound, message: Message) -> Result<(), Refusal> {
+        self.with(|sending, after| {
+            if sending.check_open().is_ok()
+                && (!sending.is_ready(id, self.high_water) || sending.must_wait(id, &message))
+            {
+                return Err(Refusal::Full(message));
+            }
+            if let Err(error) = self.check(sending, rules, &message) {
+                return Err(Refusal::Error(message, error));
+            }
+            self.accept(sending, after, id, message)
+                .map(drop)
+                .map_err(|error| Refusal::Error(Message::default(), error))
+        })
+    }
+
+    /// Accepts the frame in `slot` once there is room, and, with `flush`, waits until it is out: all under one
+    /// lock where nothing has to wait.
+    pub(crate) fn poll_send(
+        &self,
+        id: usize,
+        rules: &mut Outbound,
+        slot: &mut Option<Message>,
+        wire_len: &mut usize,
+        flush: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.with(|sending, after| {
+            if let Some(message) = slot {
+                if message.opcode != Opcode::CLOSE {
+                    sending.check_open()?;
+                    ready!(self.poll_room(sending, after, id, cx))?;
+                }
+                if let Some(message) = slot.take() {
+                    self.check(sending, rules, &message)?;
+                    *wire_len = self.accept(sending, after, id, message)?;
+                }
+            }
+            if flush { self.poll_flushed(sending, after, id, cx) } else { Poll::Ready(Ok(())) }
+        })
+    }
+
+    pub(crate) fn poll_flush(&self, id: usize, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.with(|sending, after| self.poll_flushed(sending, after, id, cx))
+    }
+
+    /// Sends an empty Close, unless one was sent; in raw mode, where frames are the caller's, ends the transport.
+    pub(crate) fn poll_close(&self, id: usize, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.with(|sending, after| {
+            if self.raw {
+                if sending.shut == Shut::No {
+                    sending.shut = Shut::Wanted;
+                }
+                return self.poll_drain(sending, after, id, u64::MAX, cx);
+            }
+            if sending.close_end.is_none() {
+                let close = Message { opcode: Opcode::CLOSE, ..Message::default() };
+                match sending.check_open() {
+                    // Closed is what was asked for.
+                    Err(Error::Closed) => return Poll::Ready(Ok(())),
+                    open => open?,
+                }
+                self.accept(sending, after, id, close)?;
+            }
+            match self.poll_flushed(sending, after, id, cx) {
+                Poll::Ready(Err(Error::Closed)) => Poll::Ready(Ok(())),
+                flushed => flushed,
+            }
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Who waits for what: flags, and the wakers of all tasks that hold a half.
+
+use std::{
+    sync::Arc,
+    task::{Wake, Waker},
+};
+
+use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock};
+
+/// The bits of one atomic.
+#[derive(Debug)]
+pub(crate) struct Flags;
+
+impl Flags {
+    /// Replies wait in the slots.
+    pub(crate) const REPLIES: u32 = 1;
+    /// Everything buffered is to be flushed.
+    pub(crate) const FLUSH: u32 = 1 << 1;
+    /// The timer fired, or its deadlines changed.
+    pub(crate) const TIMER: u32 = 1 << 2;
+    /// The transport under the lock is being polled.
+    pub(crate) const POLLING: u32 = 1 << 15;
+    /// The transport has woken somebody while it was polled.
+    pub(crate) const WOKEN: u32 = 1 << 16;
+    /// The connection is over.
+    pub(crate) const END: u32 = 1 << 14;
+    /// What the holder of the lock does before it rests.
+    pub(crate) const WORK: u32 = Self::REPLIES | Self::FLUSH | Self::TIMER | Self::END;
+    /// Something is buffered that nobody has flushed yet.
+    pub(crate) const UNFLUSHED: u32 = 1 << 3;
+    /// `Read` waits, and is to be woken when something is buffered.
+    pub(crate) const PARKED: u32 = 1 << 4;
+    /// `Read` was dropped.
+    pub(crate) const READER_GONE: u32 = 1 << 5;
+    /// Writers wait.
+    pub(crate) const WAITERS: u32 = 1 << 6;
+    /// Our Close frame has been accepted.
+    pub(crate) const CLOSING: u32 = 1 << 7;
+    /// Our Close frame has been flushed.
+    pub(crate) const CLOSE_FLUSHED: u32 = 1 << 8;
+    /// The transport's writing side has been ended.
+    pub(crate) const SHUT: u32 = 1 << 9;
+    /// The transport's writing side has failed.
+    pub(crate) const WRITE_FAILED: u32 = 1 << 10;
+    /// `Read` is to look why it must stop.
+    pub(crate) const STOP: u32 = 1 << 11;
+    /// `Read` is to judge whether the peer is dead.
+    pub(crate) const SILENT: u32 = 1 << 12;
+    /// Nothing can be sent any more.
+    pub(crate) const CLOSED: u32 = 1 << 13;
+}
+
+/// Flags and wakers. As a waker itself, it is the one that the transport under the writers gets.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    flags: AtomicU32,
+    /// How often the transport has said that it has room.
+    transport_wakes: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    read: Option<Waker>,
+    writers: Vec<(usize, Waker)>,
+}
+
+impl Signals {
+    /// Whether one of these flags is up. A hint: it may be old.
+    #[inline]
+    pub(crate) fn has(&self, flags: u32) -> bool {
+        self.flags.load(Ordering::Acquire) & flags != 0
+    }
+
+    /// The flags as they are now. As a read-modify-write it is ordered with those of all others: of two who each
+    /// raise or unlock something and then look, at least one sees what the other did.
+    #[inline]
+    pub(crate) fn look(&self) -> u32 {
+        self.flags.fetch_or(0, Ordering::AcqRel)
+    }
+
+    /// Gives the flags as they were.
+    pub(crate) fn raise(&self, flags: u32) -> u32 {
+        self.flags.fetch_or(flags, Ordering::AcqRel)
+    }
+
+    /// Gives the flags as they were.
+    pub(crate) fn clear(&self, flags: u32) -> u32 {
+        self.flags.fetch_and(!flags, Ordering::AcqRel)
+    }
+
+    /// How often the transport has said that it has room.
+    pub(crate) fn transport_wakes(&self) -> usize {
+        self.transport_wakes.load(Ordering::Acquire)
+    }
+
+    /// The transport is about to be polled, under the lock.
+    pub(crate) fn begin_poll(&self) {
+        self.raise(Flags::POLLING);
+    }
+
+    /// The transport has been polled. Says whether it woke somebody meanwhile: that is to be done after the lock.
+    pub(crate) fn end_poll(&self) -> bool {
+        self.clear(Flags::POLLING | Flags::WOKEN) & Flags::WOKEN != 0
+    }
+
+    /// `Read` is about to wait. Gives the flags as they were before it said so.
+    pub(crate) fn park_read(&self, waker: &Waker) -> u32 {
+        {
+            let read = &mut lock(&self.table).read;
+            if !read.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                *read = Some(waker.clone());
+            }
+        }
+        self.raise(Flags::PARKED)
+    }
+
+    pub(crate) fn forget_read(&self) {
+        let waker = lock(&self.table).read.take();
+        drop(waker);
+    }
+
+    pub(crate) fn park_writer(&self, id: usize, waker: &Waker) {
+        let mut table = lock(&self.table);
+        match table.writers.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, known)) => known.clone_from(waker),
+            None => table.writers.push((id, waker.clone())),
+        }
+        self.raise(Flags::WAITERS);
+    }
+
+    pub(crate) fn forget_writer(&self, id: usize) {
+        if self.has(Flags::WAITERS) {
+            let mut forgotten = Vec::new();
+            let mut table = lock(&self.table);
+            forgotten.extend(table.writers.extract_if(.., |(known, _)| *known == id));
+            drop(table);
+        }
+    }
+
+    pub(crate) fn wake_read(&self) {
+        let waker = lock(&self.table).read.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn wake_writers(&self) {
+        if self.has(Flags::WAITERS) {
+            let wakers = {
+                let mut table = lock(&self.table);
+                self.clear(Flags::WAITERS);
+                std::mem::take(&mut table.writers)
+            };
+            for (_, waker) in wakers {
+                waker.wake();
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        self.wake_read();
+        self.wake_writers();
+    }
+}
+
+impl Wake for Signals {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.transport_wakes.fetch_add(1, Ordering::AcqRel);
+        let polling = |flags: u32| (flags & Flags::POLLING != 0).then_some(flags | Flags::WOKEN);
+        if self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, polling).is_err() {
+            self.wake_all();
+        }
+    }
+}
+
+/// The waker that the timer gets.
+pub(crate) struct TimerWaker(pub(crate) Arc<Signals>);
+
+impl Wake for TimerWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.raise(Flags::TIMER);
+        self.0.wake_all();
+    }
+}

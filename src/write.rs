@@ -1,0 +1,335 @@
+//! [`Write`]: the half that sends.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{future::poll_fn, sink::Sink};
+
+use crate::{
+    clock,
+    error::Error,
+    frame::{CloseCode, Message},
+    options::Checks,
+    session::{Outbound, closing::CloseFrames},
+    shared::{Flags, Refusal, Shared, Stats},
+    writer::Outlet,
+};
+
+/// The half of a connection that sends frames: a [`Sink`] of [`Message`]s that can be cloned.
+///
+/// Sending through it flushes: [`send`](Self::send), [`write`](Self::write), [`text`](Self::text). What was only
+/// buffered by [`feed`](Self::feed) or [`try_feed`](Self::try_feed) is flushed by [`Read`](crate::Read) before
+/// it waits for input, so that replies in a read loop batch by themselves. **Where nobody polls `Read`, nothing
+/// flushes what was fed but [`flush`](futures::SinkExt::flush) itself.**
+///
+/// Each clone may stage one frame above [`write_buffer_len`](crate::WrapOptions::write_buffer_len). While one
+/// clone's fragmented message is open, data frames of other clones wait for its end; Ping, Pong and Close pass.
+///
+/// # Cancel safety
+///
+/// A frame is accepted whole or not at all, and what is accepted goes out even when the future that sent it is
+/// dropped. Before that, dropping the future sends nothing.
+///
+/// # Drop
+///
+/// Dropping the last `Write` sends nothing; [`Read`](crate::Read) goes on, and goes on answering. Dropping one in
+/// the middle of its fragmented message fails the connection with [`Error::Abandoned`] for all. When both halves
+/// are gone the transport is closed without a Close frame, and what was only fed is lost.
+///
+/// # Examples
+///
+/// ```
+/// # use coro_websocket::{IoWrite, Message, SinkExt, Error};
+/// # async fn example(mut write: IoWrite<Vec<u8>>) -> Result<(), Error> {
+/// write.send(Message::text("hello")).await?;
+/// let bytes_on_the_wire = write.binary(vec![1, 2, 3]).await?;
+/// # let _ = bytes_on_the_wire;
+/// write.close_with(1000, "done").await?;
+/// # Ok(()) }
+/// ```
+pub struct Write<K: Outlet> {
+    shared: Arc<Shared<K>>,
+    id: usize,
+    rules: Outbound,
+    checks: Checks,
+}
+
+impl<K: Outlet> Write<K> {
+    pub(crate) fn new(shared: Arc<Shared<K>>, checks: Checks) -> Self {
+        Self { id: shared.add_writer(), shared, rules: Outbound::new(checks), checks }
+    }
+
+    fn poll_send(
+        &mut self,
+        slot: &mut Option<Message>,
+        wire_len: &mut usize,
+        flush: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.shared.poll_send(self.id, &mut self.rules, slot, wire_len, flush, cx)
+    }
+
+    /// Sends one frame: resolves when the transport has it, whatever others have buffered behind it. The same as
+    /// [`SinkExt::send`](futures::SinkExt::send), at the cost of one lock instead of three.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the connection goes on.
+    /// [`Error::Closed`], [`Error::Io`], [`Error::Abandoned`] when nothing can be sent any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the frame is accepted sends nothing; afterwards the frame goes out all the
+    /// same, flushed by whoever polls a half next.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.write(message).await.map(drop)
+    }
+
+    /// Sends one frame like [`send`](Self::send) and gives its length on the wire, header and key included.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn write(&mut self, message: impl Into<Message>) -> Result<usize, Error> {
+        let mut slot = Some(message.into());
+        let mut wire_len = 0;
+        poll_fn(|cx| self.poll_send(&mut slot, &mut wire_len, true, cx)).await?;
+        Ok(wire_len)
+    }
+
+    /// Buffers one frame, waiting only for room. The same as [`SinkExt::feed`](futures::SinkExt::feed), at the
+    /// cost of one lock instead of two.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it resolves sends nothing.
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        let mut slot = Some(message.into());
+        poll_fn(|cx| self.poll_send(&mut slot, &mut 0, false, cx)).await
+    }
+
+    /// Buffers one frame, or hands it back when that would have to wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TryFeedError::Full`] above the mark, or while another clone's fragmented message is open;
+    /// [`TryFeedError::Refused`] where [`send`](Self::send) would fail.
+    pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
+        self.shared.try_feed(self.id, &mut self.rules, message.into()).map_err(|refusal| match refusal {
+            Refusal::Full(message) => TryFeedError::Full(message),
+            Refusal::Error(message, error) => TryFeedError::Refused { message, error },
+        })
+    }
+
+    /// Sends a whole message of text. Gives its length on the wire.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn text(&mut self, text: impl Into<String>) -> Result<usize, Error> {
+        self.write(Message::text(text)).await
+    }
+
+    /// Sends a whole message of bytes. Gives its length on the wire.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn binary(&mut self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
+        self.write(Message::binary(payload)).await
+    }
+
+    /// Sends a Ping with a payload of its own and waits for its Pong. Gives the round-trip time.
+    ///
+    /// **The Pong is seen by [`Read`](crate::Read), which somebody must poll meanwhile. Awaiting this inside the
+    /// read loop waits for itself.** There is no time limit; a Ping that nobody must wait for is sent as
+    /// `send(Message::ping(…))`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`Error::ReaderGone`] when `Read` was dropped, [`Error::Closed`] when the
+    /// connection ends before the Pong.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send); a Pong that comes later is yielded like every other.
+    pub async fn ping(&mut self) -> Result<Duration, Error> {
+        let shared = Arc::clone(&self.shared);
+        let (payload, pong) = shared.pings.register(clock::now());
+        let gone = || {
+            if shared.signals.has(Flags::READER_GONE) { Err(Error::ReaderGone) } else { Err(Error::Closed) }
+        };
+        // Whoever ends the reading clears the pings afterwards, so none is registered too late to be told.
+        if shared.signals.look() & (Flags::READER_GONE | Flags::STOP) != 0 {
+            return gone();
+        }
+        self.write(Message::ping(payload.to_vec())).await?;
+        pong.await.or_else(|_| gone())
+    }
+
+    /// Sends a Pong that no Ping asked for, or that answers one where
+    /// [`auto_pong`](crate::WrapOptions::auto_pong) is off. Gives its length on the wire.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn pong(&mut self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
+        self.write(Message::pong(payload)).await
+    }
+
+    /// Starts the closing handshake ([RFC 6455 §7.1.2](https://www.rfc-editor.org/rfc/rfc6455#section-7.1.2)):
+    /// sends a Close frame and resolves when the transport has it. The peer's answer is read by
+    /// [`Read`](crate::Read), until its end. Where a Close was sent already, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`Error::Invalid`] for a code that may not be sent or a reason above 123 bytes.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn close_with(&mut self, code: impl Into<CloseCode>, reason: &str) -> Result<(), Error> {
+        self.send(Message::close(code, reason)).await
+    }
+
+    /// Ends the connection at once, without a Close frame: what is buffered is lost, the transport is dropped,
+    /// [`Read`](crate::Read) gives its end. Doing it again changes nothing.
+    pub fn abort(&mut self) {
+        self.shared.abort();
+    }
+
+    /// How many bytes of frames wait for the transport.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.shared.buffered()
+    }
+
+    /// Whether nothing can be sent any more: a Close was sent, the connection failed, or it is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.signals.has(Flags::CLOSED)
+    }
+
+    /// The Close frames that went both ways so far.
+    #[must_use]
+    pub fn close_frames(&self) -> CloseFrames {
+        self.shared.close_frames()
+    }
+
+    /// How much went through the connection so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+}
+
+impl<K: Outlet> Clone for Write<K> {
+    /// Another writer of the same connection, with no fragmented message of its own begun.
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared), self.checks)
+    }
+}
+
+impl<K: Outlet> Drop for Write<K> {
+    fn drop(&mut self) {
+        self.shared.remove_writer(self.id, self.rules.is_open());
+    }
+}
+
+impl<K: Outlet> fmt::Debug for Write<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Outlet> Sink<Message> for Write<K> {
+    type Error = Error;
+
+    /// Ready while the buffer is below its mark. Not a reservation: each clone may stage one frame above.
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.shared.poll_ready(self.id, cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        let this = &mut *self;
+        this.shared.start_send(this.id, &mut this.rules, message).map(drop)
+    }
+
+    /// Resolves when the transport has every frame that this clone sent.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.shared.poll_flush(self.id, cx)
+    }
+
+    /// Sends an empty Close, unless a Close was sent, and resolves when the transport has it.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.shared.poll_close(self.id, cx)
+    }
+}
+
+/// Why [`Write::try_feed`] did not take a frame. It is handed back.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TryFeedError {
+    /// It would have to wait: the buffer is above its mark, or another clone's fragmented message is open.
+    Full(Message),
+    /// It may not be sent, or nothing can be sent any more.
+    Refused {
+        /// The frame.
+        message: Message,
+        /// Why.
+        error: Error,
+    },
+}
+
+impl TryFeedError {
+    /// The frame that was not taken.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Full(message) | Self::Refused { message, .. } => message,
+        }
+    }
+}
+
+impl fmt::Display for TryFeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("there is no room now"),
+            Self::Refused { error, .. } => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TryFeedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Full(_) => None,
+            Self::Refused { error, .. } => Some(error),
+        }
+    }
+}
