@@ -1,7 +1,5 @@
 //! WebSocket connections as two halves, a reader and a writer of raw frames.
 
-#![allow(dead_code, unused_imports, missing_docs, unreachable_pub, unnameable_types, reason = "what uses it follows")]
-
 mod error;
 mod options;
 
@@ -10,7 +8,11 @@ mod entropy;
 mod pool;
 mod sync;
 
+mod connect;
+mod deadline;
+mod exchange;
 mod handshake;
+mod server;
 mod url;
 
 mod frame;
@@ -27,6 +29,7 @@ mod write;
 
 pub mod codec;
 
+pub use connect::connect_io;
 pub use error::{Error, HandshakeError, OptionsError, Phase, ProtocolError, UrlError};
 pub use frame::{CloseCode, CloseFrame, FrameView, Message, Opcode};
 pub use futures::{SinkExt, StreamExt};
@@ -35,6 +38,7 @@ pub use messages::{Data, Messages};
 pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
 pub use read::{Read, shutdown};
 pub use reader::{FrameReader, Source};
+pub use server::{Refused, Upgrade, accept_io};
 pub use session::closing::CloseFrames;
 pub use shared::Stats;
 pub use url::{WsUrl, parse_url};

@@ -1,0 +1,37 @@
+//! One moment at which several waits end, however often they make progress.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::{Alarm, now},
+    error::{Error, Phase},
+};
+
+/// The end of an opening handshake; `None`: there is none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// So long from now. What lies beyond the end of the clock never comes.
+    pub(crate) fn after(timeout: impl Into<Option<Duration>>) -> Self {
+        Self(timeout.into().and_then(|timeout| now().checked_add(timeout)))
+    }
+
+    /// What the future gives, if it need not wait any longer than this.
+    pub(crate) async fn within<T>(self, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut future = pin!(future);
+        let mut alarm = Alarm::default();
+        poll_fn(|cx| match (future.as_mut().poll(cx), self.0) {
+            (Poll::Pending, Some(end)) => {
+                alarm.poll_at(cx, end).map(|()| Err(Error::TimedOut(Phase::Handshake)))
+            }
+            (polled, _) => polled,
+        })
+        .await
+    }
+}

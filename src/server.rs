@@ -1,0 +1,100 @@
+//! The server's way from a transport to a connection, in two steps: the request, then what to make of it.
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    deadline::Deadline,
+    error::Error,
+    exchange::{read_head, send_last},
+    handshake::{Reply, Request, headers::check_subprotocols, origin::check_origins},
+    options::{AcceptOptions, HeadLimits},
+};
+
+mod upgrade;
+
+pub use upgrade::{Refused, Upgrade};
+
+/// Reads the request of a client over a transport that the caller has accepted
+/// ([RFC 6455 §4.2](https://www.rfc-editor.org/rfc/rfc6455#section-4.2)). Any HTTP request will do; whether
+/// it asks for a WebSocket is for [`Upgrade::check`] and [`Upgrade::accept`] to say.
+///
+/// # Errors
+///
+/// [`Error::Options`]: the options cannot be used. [`Error::Handshake`]: what came is no request, or too
+/// large. [`Error::TimedOut`]: it did not come in [time](AcceptOptions::timeout). [`Error::Io`]: the
+/// transport failed. A client that is still there was told with a whole answer (400, 431 or 408), and the
+/// transport is closed.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the transport and what was read of the request.
+///
+/// # Examples
+///
+/// ```no_run
+/// use coro_websocket::{Accept, AcceptOptions, Error, accept_io};
+/// use futures::io::AsyncReadExt;
+///
+/// # async fn run() -> Result<(), Error> {
+/// let listener = async_net::TcpListener::bind("127.0.0.1:8080").await?;
+/// let (stream, _) = listener.accept().await?;
+/// let (read, write) = stream.split();
+/// let upgrade = accept_io(read, write, AcceptOptions::default()).await?;
+/// let (request, read, write) = upgrade.accept(Accept::default()).await?;
+/// # let _ = (request, read, write);
+/// # Ok(())
+/// # }
+/// ```
+pub async fn accept_io<R, W>(
+    mut read: R,
+    mut write: W,
+    options: AcceptOptions,
+) -> Result<Upgrade<R, W>, Error>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    options.settings.check()?;
+    check_origins(&options.origins)?;
+    check_subprotocols(&options.subprotocols)?;
+    let deadline = Deadline::after(options.timeout);
+    match deadline.within(read_request(&mut read, options.limits)).await {
+        Ok((request, leftover)) => Ok(Upgrade::new(read, write, request, leftover, deadline, options)),
+        Err(error) => {
+            let reply = match &error {
+                Error::Handshake { error, .. } => Reply::refusal(*error, None),
+                Error::TimedOut(_) => Some(Reply::timeout()),
+                _ => None,
+            };
+            if let Some(reply) = reply {
+                // The first error is the one to tell; the answer is a courtesy.
+                let _ =
+                    send_last(&mut read, &mut write, &reply.encode(false)?, upgrade::answer_deadline()).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The request, and what came after it.
+async fn read_request<R>(read: &mut R, limits: HeadLimits) -> Result<(Request, Vec<u8>), Error>
+where
+    R: AsyncRead + Unpin,
+{
+    let head = read_head(read, limits, Vec::new()).await?;
+    let request = Request::parse(&head)?;
+    Ok((request, head.leftover))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{executor::block_on, io::Cursor};
+
+    #[test]
+    fn frames_in_the_packet_of_the_request_are_kept() {
+        let mut read = Cursor::new("GET / HTTP/1.1\r\nHost: h\r\n\r\n\u{1}frames");
+        let (request, leftover) = block_on(read_request(&mut read, HeadLimits::default())).unwrap();
+        assert_eq!((request.header("host"), leftover.as_slice()), (Some("h"), &b"\x01frames"[..]));
+    }
+}

@@ -1,0 +1,259 @@
+//! A request that waits for its answer.
+
+use std::{fmt, time::Duration};
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    deadline::Deadline,
+    error::{Error, HandshakeError, OptionsError},
+    exchange::{send, send_last},
+    handshake::{
+        Reply, Request, headers::is_token, key::accept_key, origin::check_origin, request::check_request,
+        response::encode_switching,
+    },
+    options::{Accept, AcceptOptions, Settings},
+    wrap::{IoRead, IoWrite, assemble},
+};
+
+/// How long a plain answer may take to be sent, counted from when it is given.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) fn answer_deadline() -> Deadline {
+    Deadline::after(ANSWER_TIMEOUT)
+}
+
+/// A request that was read and waits for its answer, from [`accept_io`](crate::accept_io).
+///
+/// # Drop
+///
+/// Dropped without an answer, the transport is dropped with it: the client sees the connection end.
+///
+/// # Examples
+///
+/// ```no_run
+/// use coro_websocket::{Accept, Error, Reply, Upgrade};
+/// use futures::io::{AsyncRead, AsyncWrite};
+///
+/// # async fn answer<R, W>(upgrade: Upgrade<R, W>) -> Result<(), Error>
+/// # where R: AsyncRead + Unpin, W: AsyncWrite + Unpin {
+/// if upgrade.request().path() == "/" {
+///     return upgrade.respond(Reply::new(200).body("It works")).await;
+/// }
+/// match upgrade.accept(Accept::default()).await {
+///     Ok((request, read, write)) => println!("{} connected", request.pathname()),
+///     Err(refused) => refused.answer().await?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Upgrade<R, W> {
+    read: R,
+    write: W,
+    request: Request,
+    leftover: Vec<u8>,
+    deadline: Deadline,
+    options: AcceptOptions,
+    /// Whether bytes of an answer may be out, so that no other can follow.
+    answered: bool,
+}
+
+impl<R, W> Upgrade<R, W> {
+    pub(crate) fn new(
+        read: R,
+        write: W,
+        request: Request,
+        leftover: Vec<u8>,
+        deadline: Deadline,
+        options: AcceptOptions,
+    ) -> Self {
+        Self { read, write, request, leftover, deadline, options, answered: false }
+    }
+
+    /// What the client asked for.
+    #[must_use]
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Whether the request is a whole opening handshake
+    /// ([RFC 6455 §4.2.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1)) from a page that may connect
+    /// ([`AcceptOptions::origins`]). [`accept`](Self::accept) checks the same.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is broken; [`HandshakeError::status`] is what to answer.
+    pub fn check(&self) -> Result<(), HandshakeError> {
+        check_request(&self.request)?;
+        check_origin(&self.request, &self.options.origins)
+    }
+}
+
+impl<R, W> Upgrade<R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Opens the connection: answers 101
+    /// ([RFC 6455 §4.2.2](https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2)).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] gives the request back with the reason. [`Error::Handshake`]: the request is not one for a
+    /// WebSocket, or not from where it may come, or does not offer the subprotocol. [`Error::Options`]: the
+    /// answer cannot be written. In these cases nothing was sent and another answer can be given.
+    /// [`Error::TimedOut`], [`Error::Io`]: sending failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the transport, and the client may have got a part of the answer.
+    pub async fn accept(
+        mut self,
+        accept: Accept,
+    ) -> Result<(Request, IoRead<R, W>, IoWrite<W>), Refused<R, W>> {
+        match self.switch(&accept).await {
+            Ok(settings) => {
+                let Self { read, write, request, leftover, .. } = self;
+                let (read, write) = assemble(read, leftover, write, &settings);
+                Ok((request, read, write))
+            }
+            Err(error) => Err(Refused { upgrade: Box::new(self), error }),
+        }
+    }
+
+    /// Sends the answer 101, after everything that can be wrong with it was looked at.
+    async fn switch(&mut self, accept: &Accept) -> Result<Settings, Error> {
+        if self.answered {
+            return Err(Error::Closed);
+        }
+        self.check()?;
+        let settings = accept.settings(&self.options.settings);
+        settings.check()?;
+        let subprotocol = self.choose_subprotocol(accept)?;
+        let key = self.request.header("sec-websocket-key").ok_or(HandshakeError::Key)?;
+        let answer = encode_switching(&accept_key(key), subprotocol, &accept.headers)?;
+        self.answered = true;
+        self.deadline.within(send(&mut self.write, &answer)).await?;
+        Ok(settings)
+    }
+
+    fn choose_subprotocol<'a>(&'a self, accept: &'a Accept) -> Result<Option<&'a str>, Error> {
+        let is_offered = |chosen: &str| self.request.subprotocols().any(|offered| offered == chosen);
+        let Some(chosen) = accept.subprotocol.as_deref() else {
+            return Ok(self
+                .options
+                .subprotocols
+                .iter()
+                .map(String::as_str)
+                .find(|chosen| is_offered(chosen)));
+        };
+        // §4.2.2: "The value chosen MUST be derived from the client's handshake".
+        if !is_token(chosen) {
+            Err(OptionsError::Subprotocol.into())
+        } else if is_offered(chosen) {
+            Ok(Some(chosen))
+        } else {
+            Err(HandshakeError::Subprotocol.into())
+        }
+    }
+
+    /// Refuses with this status, from 200 to 599, and a body of plain text.
+    ///
+    /// # Errors
+    ///
+    /// As [`respond`](Self::respond).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the transport, and the client may have got a part of the answer.
+    pub async fn reject(self, status: u16, body: impl Into<String>) -> Result<(), Error> {
+        self.respond(Reply::text(status, body)).await
+    }
+
+    /// Gives a plain HTTP answer and closes the transport. The whole answer is sent, then what the client may
+    /// still be sending is thrown away for a second at most, since closing before could take the answer back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`]: the answer cannot be written, nothing was sent. [`Error::TimedOut`]: the client
+    /// did not take it within 5 seconds. [`Error::Io`]: the transport failed. [`Error::Closed`]: there was an
+    /// answer already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the transport, and the client may have got a part of the answer.
+    pub async fn respond(mut self, reply: Reply) -> Result<(), Error> {
+        if self.answered {
+            return Err(Error::Closed);
+        }
+        let bytes = reply.encode(self.request.method() == "HEAD")?;
+        self.answered = true;
+        send_last(&mut self.read, &mut self.write, &bytes, answer_deadline()).await
+    }
+}
+
+impl<R, W> fmt::Debug for Upgrade<R, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// A request that [`Upgrade::accept`] did not accept, and why. It converts into its error, and the transport
+/// is dropped; to tell the client, use [`answer`](Self::answer).
+#[non_exhaustive]
+pub struct Refused<R, W> {
+    /// The request, to give it another answer.
+    pub upgrade: Box<Upgrade<R, W>>,
+    /// Why it was not accepted.
+    pub error: Error,
+}
+
+impl<R, W> Refused<R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Tells the client why, with the status that belongs to the rule that it broke, or 500 where the fault
+    /// is ours, and closes the transport.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upgrade::respond`]; [`Error::Closed`], where sending the answer 101 failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the transport, and the client may have got a part of the answer.
+    pub async fn answer(self) -> Result<(), Error> {
+        let Self { upgrade, error } = self;
+        let reply = match error {
+            Error::Handshake { error, .. } => Reply::refusal(error, Some(&upgrade.request)),
+            _ => None,
+        };
+        upgrade.respond(reply.unwrap_or_else(|| Reply::text(500, "the server is at fault\n"))).await
+    }
+}
+
+impl<R, W> fmt::Debug for Refused<R, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).field("upgrade", &self.upgrade).finish()
+    }
+}
+
+impl<R, W> fmt::Display for Refused<R, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not accepted: {}", self.error)
+    }
+}
+
+impl<R, W> std::error::Error for Refused<R, W> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<R, W> From<Refused<R, W>> for Error {
+    /// The error alone. The client gets no answer.
+    fn from(refused: Refused<R, W>) -> Self {
+        refused.error
+    }
+}
