@@ -1,8 +1,7 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1), and both sides together.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "common/pipe.rs"]
-mod pipe;
+mod common;
 
 use std::{
     collections::HashSet,
@@ -24,7 +23,13 @@ use futures::{
 };
 use sha1::{Digest, Sha1};
 
-use pipe::{Reader, Writer, duplex, pipe, read_head, read_to_end, write, yield_now};
+use common::{PipeReader as Reader, PipeWriter as Writer, read_head, read_to_end, write, yield_now};
+
+/// A pipe that is never full.
+fn pipe() -> (Reader, Writer) {
+    let (writer, reader) = common::pipe(usize::MAX);
+    (reader, writer)
+}
 
 fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
     request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -52,7 +57,7 @@ fn response_len() -> usize {
 
 /// What the client makes of a server that answers the request so and closes, and the request.
 fn connect_with(options: Options, answer: impl Fn(&str) -> String) -> (Result<Response, Error>, String) {
-    let ((read, to_server), (mut from_client, mut to_client)) = duplex();
+    let ((read, to_server), (mut from_client, mut to_client)) = common::duplex(usize::MAX);
     let client = async move { connect_io(read, to_server, options).await.map(|(response, ..)| response) };
     let server = async move {
         let request = read_head(&mut from_client).await;
@@ -105,7 +110,7 @@ fn key_is_16_bytes_and_another_one_each_time() {
 
 #[test]
 fn both_sides_agree_on_an_opening_handshake() {
-    let ((client_read, client_write), (server_read, server_write)) = duplex();
+    let ((client_read, client_write), (server_read, server_write)) = common::duplex(usize::MAX);
     let options = Options::from_url("ws://user:secret@[::1]:8080/a?b=c")
         .unwrap()
         .subprotocols(["v3", "v2", "v1"])
@@ -134,7 +139,7 @@ fn both_sides_agree_on_an_opening_handshake() {
 
 #[test]
 fn connection_carries_messages_after_the_handshake() {
-    let ((client_read, client_write), (server_read, server_write)) = duplex();
+    let ((client_read, client_write), (server_read, server_write)) = common::duplex(usize::MAX);
     let client = async {
         let (_, mut read, mut write) = connect_io(client_read, client_write, Options::default()).await?;
         write.text("hello").await?;
@@ -155,7 +160,7 @@ fn connection_carries_messages_after_the_handshake() {
 /// The bytes after the blank line are the first frames.
 #[test]
 fn frame_in_the_packet_of_the_response_is_read() {
-    let ((read, to_server), (mut from_client, mut to_client)) = duplex();
+    let ((read, to_server), (mut from_client, mut to_client)) = common::duplex(usize::MAX);
     let server = async {
         let mut packet = switching(&read_head(&mut from_client).await, "").into_bytes();
         packet.extend(b"\x81\x02hi");
@@ -232,7 +237,7 @@ fn body_that_does_not_end_does_not_hide_the_refusal() {
 fn response_cut_at_every_index_gives_the_same_result() {
     let len = response_len();
     for index in 0..=len {
-        let ((read, to_server), (mut from_client, mut to_client)) = duplex();
+        let ((read, to_server), (mut from_client, mut to_client)) = common::duplex(usize::MAX);
         let server = async {
             let response = switching(&read_head(&mut from_client).await, "");
             assert_eq!(response.len(), len);
@@ -399,7 +404,7 @@ impl AsyncWrite for Interrupted<Writer> {
 
 #[test]
 fn interrupted_calls_are_tried_again() {
-    let ((client_read, client_write), (server_read, server_write)) = duplex();
+    let ((client_read, client_write), (server_read, server_write)) = common::duplex(usize::MAX);
     let client =
         connect_io(Interrupted(client_read, false), Interrupted(client_write, false), Options::default());
     let server = async {
@@ -459,7 +464,7 @@ fn futures_of_the_handshake_are_send() {
     fn send<T: Send>(value: T) -> T {
         value
     }
-    let ((read, write), (server_read, server_write)) = duplex();
+    let ((read, write), (server_read, server_write)) = common::duplex(usize::MAX);
     drop(send(connect_io(read, write, Options::default())));
     drop(send(async {
         let upgrade = send(accept_io(server_read, server_write, AcceptOptions::default()).await?);

@@ -1,8 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455 §4.2).
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "common/pipe.rs"]
-mod pipe;
+mod common;
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use coro_websocket::{
 };
 use futures::{executor::block_on, join};
 
-use pipe::{Reader, Writer, duplex, read_to_end, write, yield_now};
+use common::{PipeReader as Reader, PipeWriter as Writer, read_to_end, write, yield_now};
 
 const VALID: [&str; 6] = [
     "GET /chat HTTP/1.1",
@@ -33,7 +32,7 @@ fn valid_and(lines: &[&str]) -> String {
 
 /// What the server does with a client that sends this and reads until the end, and what that client gets.
 fn serve<T>(sent: impl AsRef<[u8]>, server: impl AsyncFnOnce(Reader, Writer) -> T) -> (T, String) {
-    let ((mut from_server, mut to_server), (read, to_client)) = duplex();
+    let ((mut from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
     let client = async {
         write(&mut to_server, sent).await;
         let answer = read_to_end(&mut from_server).await;
@@ -99,7 +98,7 @@ fn answer_is_that_of_the_rfc() {
 /// The bytes after the blank line are the first frames.
 #[test]
 fn frame_in_the_packet_of_the_request_is_read() {
-    let ((_from_server, mut to_server), (read, to_client)) = duplex();
+    let ((_from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
     block_on(async {
         let packet = [request(&VALID).as_bytes(), b"\x81\x82\0\0\0\0hi"].concat();
         write(&mut to_server, packet).await;
@@ -116,7 +115,7 @@ fn settings_of_one_connection_take_the_place_of_the_servers() {
         (Accept::default().auto_pong(false), true),
         (Accept::default().max_frame_len(1), false),
     ] {
-        let ((_from_server, mut to_server), (read, to_client)) = duplex();
+        let ((_from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
         block_on(async {
             write(&mut to_server, [request(&VALID).as_bytes(), b"\x81\x82\0\0\0\0hi"].concat()).await;
             drop(to_server);
@@ -239,7 +238,7 @@ fn hostile_lists_are_refused_or_ignored() {
 fn request_cut_at_every_index_gives_the_same_result() {
     let sent = format!("{}\u{1}frames", valid_and(&["Sec-WebSocket-Protocol: chat"]));
     for index in 0..=sent.len() {
-        let ((mut from_server, mut to_server), (read, to_client)) = duplex();
+        let ((mut from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
         let client = async {
             write(&mut to_server, &sent[..index]).await;
             yield_now().await;
@@ -261,7 +260,7 @@ fn request_cut_at_every_index_gives_the_same_result() {
 fn request_that_ends_early_is_not_answered() {
     let sent = request(&VALID);
     for len in 0..sent.len() {
-        let ((mut from_server, mut to_server), (read, to_client)) = duplex();
+        let ((mut from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
         let (result, answer) = block_on(async {
             write(&mut to_server, &sent[..len]).await;
             drop(to_server);
@@ -275,7 +274,7 @@ fn request_that_ends_early_is_not_answered() {
 /// RUSTSEC-2023-0065: a slow head must not outlive the deadline.
 #[test]
 fn deadline_fires_while_bytes_trickle_in_and_is_answered() {
-    let ((mut from_server, mut to_server), (read, to_client)) = duplex();
+    let ((mut from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
     let options = AcceptOptions::default().timeout(Duration::from_millis(30));
     let client = async {
         let trickle = async {
@@ -302,7 +301,7 @@ fn deadline_fires_while_bytes_trickle_in_and_is_answered() {
 #[test]
 fn deadline_may_be_now_or_never() {
     for timeout in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
-        let ((from_server, mut to_server), (read, to_client)) = duplex();
+        let ((from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
         let options = AcceptOptions::default().timeout(timeout);
         block_on(async {
             write(&mut to_server, request(&VALID)).await;
@@ -311,7 +310,7 @@ fn deadline_may_be_now_or_never() {
         });
         drop(from_server);
     }
-    let ((from_server, to_server), (read, to_client)) = duplex();
+    let ((from_server, to_server), (read, to_client)) = common::duplex(usize::MAX);
     drop(from_server);
     let result = block_on(accept_io(read, to_client, AcceptOptions::default().timeout(Duration::ZERO)));
     assert!(matches!(result, Err(Error::TimedOut(Phase::Handshake))));
@@ -327,7 +326,7 @@ fn head_with_any_byte_changed_is_accepted_or_refused() {
         for byte in *b"\0\t\n\r \"#%*+,-./09:;=?@AGZ[\\]az{\x7f\x80\xc3\xff" {
             let mut sent = sent.clone();
             sent[index] = byte;
-            let ((mut from_server, mut to_server), (read, to_client)) = duplex();
+            let ((mut from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
             let server = async {
                 match accept_io(read, to_client, AcceptOptions::default()).await {
                     Ok(upgrade) => match upgrade.accept(Accept::default()).await {
@@ -543,7 +542,7 @@ fn options_of_the_server_are_checked_first() {
 
 #[test]
 fn answer_is_given_once() {
-    let ((from_server, mut to_server), (read, to_client)) = duplex();
+    let ((from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
     block_on(async {
         write(&mut to_server, request(&VALID)).await;
         let upgrade = accept_io(read, to_client, AcceptOptions::default()).await.unwrap();

@@ -14,7 +14,10 @@ use std::{
 };
 
 use coro_websocket::{IoRead, IoWrite, WrapOptions, wrap_io};
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::{
+    future::poll_fn,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+};
 
 #[derive(Default)]
 struct Pipe {
@@ -27,7 +30,10 @@ struct Pipe {
 }
 
 /// The reading end of a [`pipe`].
-pub struct PipeReader(Arc<Mutex<Pipe>>);
+pub struct PipeReader {
+    pipe: Arc<Mutex<Pipe>>,
+    portion: usize,
+}
 
 /// The writing end of a [`pipe`].
 pub struct PipeWriter(Arc<Mutex<Pipe>>);
@@ -35,7 +41,7 @@ pub struct PipeWriter(Arc<Mutex<Pipe>>);
 /// Bytes from one end to the other, of which `capacity` fit in between.
 pub fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
     let pipe = Arc::new(Mutex::new(Pipe { capacity, ..Pipe::default() }));
-    (PipeWriter(Arc::clone(&pipe)), PipeReader(pipe))
+    (PipeWriter(Arc::clone(&pipe)), PipeReader { pipe, portion: usize::MAX })
 }
 
 /// Two ends of a transport, each a reader and a writer.
@@ -59,9 +65,15 @@ pub fn connected(
 }
 
 impl PipeReader {
+    /// Gives so many bytes at a time at most.
+    pub fn by(mut self, portion: usize) -> Self {
+        self.portion = portion;
+        self
+    }
+
     /// Everything that is in the pipe now.
     pub fn take_all(&mut self) -> Vec<u8> {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = self.pipe.lock().unwrap();
         let bytes = pipe.bytes.drain(..).collect();
         let waker = pipe.writer.take();
         drop(pipe);
@@ -72,7 +84,7 @@ impl PipeReader {
     }
 
     pub fn is_ended(&self) -> bool {
-        self.0.lock().unwrap().ended
+        self.pipe.lock().unwrap().ended
     }
 }
 
@@ -91,7 +103,7 @@ impl PipeWriter {
 
 impl AsyncRead for PipeReader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = self.pipe.lock().unwrap();
         if pipe.bytes.is_empty() {
             if pipe.ended {
                 return Poll::Ready(Ok(0));
@@ -99,7 +111,7 @@ impl AsyncRead for PipeReader {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let count = buf.len().min(pipe.bytes.len());
+        let count = buf.len().min(pipe.bytes.len()).min(self.portion);
         for (place, byte) in buf.iter_mut().zip(pipe.bytes.drain(..count)) {
             *place = byte;
         }
@@ -159,7 +171,7 @@ impl Drop for PipeWriter {
 
 impl Drop for PipeReader {
     fn drop(&mut self) {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = self.pipe.lock().unwrap();
         pipe.reader_gone = true;
         if let Some(waker) = pipe.writer.take() {
             waker.wake();
@@ -239,4 +251,39 @@ impl Wake for Count {
 /// Polls a future once, with a waker that does nothing.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Reads until the other end closes.
+pub async fn read_to_end(reader: &mut PipeReader) -> String {
+    let mut bytes = Vec::new();
+    let _ = reader.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads until the blank line after a head.
+pub async fn read_head(reader: &mut PipeReader) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") && matches!(reader.read(&mut byte).await, Ok(1)) {
+        bytes.extend(byte);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Writes all of it; the other end may be gone.
+pub async fn write(writer: &mut PipeWriter, bytes: impl AsRef<[u8]>) {
+    let _ = writer.write_all(bytes.as_ref()).await;
+}
+
+/// Lets the other futures of a task go on first.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
