@@ -30,12 +30,17 @@ use crate::{
 };
 
 mod accept;
+#[cfg(all(test, coro_websocket_loom))]
+mod model;
 mod pings;
 mod signals;
 
 pub(crate) use accept::Refusal;
 pub(crate) use pings::Pings;
 pub(crate) use signals::{Flags, Signals, TimerWaker};
+
+/// The writer of frames whose writer was dropped.
+const NOBODY: usize = usize::MAX;
 
 /// How many Pongs wait outside the lock; beyond that the latest replaces the one before.
 const PONGS: usize = 32;
@@ -96,7 +101,10 @@ struct Slots {
     close: Option<Message>,
     /// The transport is to be shut once everything is flushed.
     shut: bool,
-    stop: Option<Stop>,
+    /// The error that `Read` is to fail the connection with; a Close frame has been queued.
+    failing: Option<Error>,
+    /// Nothing follows any more: the transport is gone.
+    over: bool,
     write_error: Option<Error>,
     close_frames: CloseFrames,
 }
@@ -149,14 +157,26 @@ struct After<K> {
     wake_writers: bool,
     /// Something was buffered.
     unflushed: bool,
-    /// The transport has no room now, and will wake everybody when it has.
-    blocked: bool,
+    /// The transport has no room, and wakes everybody when it has: the count of its wake-ups then.
+    blocked: Option<usize>,
+    /// Nobody waits for a Pong any more.
+    forget_pings: bool,
     outlet: Option<K>,
+    /// Wakers that others have replaced.
+    wakers: Vec<Waker>,
 }
 
 impl<K> Default for After<K> {
     fn default() -> Self {
-        Self { wake_read: false, wake_writers: false, unflushed: false, blocked: false, outlet: None }
+        Self {
+            wake_read: false,
+            wake_writers: false,
+            unflushed: false,
+            blocked: None,
+            forget_pings: false,
+            outlet: None,
+            wakers: Vec::new(),
+        }
     }
 }
 
@@ -257,8 +277,14 @@ impl<K: Outlet> Shared<K> {
     /// Everything that must not happen under the lock. Gives the flags as they are after the unlock.
     fn finish(&self, after: After<K>) -> u32 {
         drop(after.outlet);
+        drop(after.wakers);
+        if after.forget_pings {
+            self.pings.clear();
+        }
         let parked = after.unflushed && self.signals.raise(Flags::UNFLUSHED) & Flags::PARKED != 0;
-        if after.wake_read || (parked && !after.blocked) {
+        // Where the transport is still to wake everybody, `Read` is woken then. It may just have done so, before
+        // `Read` waited.
+        if after.wake_read || (parked && after.blocked != Some(self.signals.transport_wakes())) {
             self.signals.wake_read();
         }
         if after.wake_writers {
@@ -269,9 +295,6 @@ impl<K: Outlet> Shared<K> {
 
     fn tend(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         let work = self.signals.clear(Flags::WORK);
-        if work & Flags::END != 0 {
-            self.end(sending, after, Stop::Quiet);
-        }
         if work & Flags::REPLIES != 0 {
             self.place_replies(sending, after);
         }
@@ -280,6 +303,10 @@ impl<K: Outlet> Shared<K> {
         }
         if work & (Flags::FLUSH | Flags::TIMER) != 0 {
             let _ = self.drain(sending, after, u64::MAX);
+        }
+        // After the others, so that a last Close frame has its chance.
+        if work & Flags::END != 0 {
+            self.end(sending, after);
         }
     }
 
@@ -306,11 +333,11 @@ impl<K: Outlet> Shared<K> {
             let wakes = self.signals.transport_wakes();
             if sending.blocked_at == Some(wakes) {
                 // Nothing has changed since it had no room.
-                after.blocked = true;
+                after.blocked = Some(wakes);
                 return Poll::Pending;
             }
-            self.signals.begin_poll();
             let mut cx = Context::from_waker(&self.transport_waker);
+            self.signals.begin_poll();
             let mut polled = outlet.poll_flush_to(&mut cx, target);
             if polled.is_ready() && sending.shut == Shut::Wanted && outlet.flushed() == outlet.accepted() {
                 // A transport that cannot be shut any more is as good as shut.
@@ -342,9 +369,14 @@ impl<K: Outlet> Shared<K> {
                 after.wake_read = true;
             }
             match polled {
+                // Where the transport has woken us meanwhile, those who wait are woken and poll it again. Not here:
+                // it may go on like that until the task has yielded.
                 Poll::Pending => {
                     sending.blocked_at = Some(wakes);
-                    after.blocked = true;
+                    after.blocked = Some(wakes);
+                    if sending.pong_held && sending.has_room(self.high_water) {
+                        self.place_replies(sending, after);
+                    }
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(())) if sending.pong_held && sending.has_room(self.high_water) => {
@@ -451,7 +483,7 @@ impl<K: Outlet> Shared<K> {
 
     fn on_time(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         let mut cx = Context::from_waker(&self.timer_waker);
-        loop {
+        while sending.outlet.is_some() {
             let received = self.counts.bytes_in.load(Ordering::Relaxed);
             let due = sending.timers.due(clock::now(), received);
             if let Some(ping) = due.beat
@@ -468,7 +500,7 @@ impl<K: Outlet> Shared<K> {
             }
             if due.close {
                 let _ = self.drain(sending, after, u64::MAX);
-                self.end(sending, after, Stop::Quiet);
+                return self.end(sending, after);
             }
             let Some(next) = sending.timers.next() else {
                 return sending.alarm.disarm();
@@ -480,14 +512,16 @@ impl<K: Outlet> Shared<K> {
     }
 
     /// The connection is over, for both halves.
-    fn end(&self, sending: &mut Sending<K>, after: &mut After<K>, stop: Stop) {
-        after.outlet = sending.outlet.take();
+    fn end(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        if let Some(outlet) = sending.outlet.take() {
+            after.outlet = Some(outlet);
+        }
         sending.failed.get_or_insert(Error::Closed);
         sending.waiting.clear();
         sending.alarm.disarm();
-        lock(&self.slots).stop.get_or_insert(stop);
+        lock(&self.slots).over = true;
         self.signals.raise(Flags::STOP | Flags::CLOSED);
-        self.pings.clear();
+        after.forget_pings = true;
         after.wake_read = true;
         after.wake_writers = true;
     }
@@ -531,8 +565,13 @@ impl<K: Outlet> Shared<K> {
     }
 
     pub(crate) fn take_stop(&self) -> Option<Stop> {
+        let mut slots = lock(&self.slots);
+        if slots.over {
+            // The flag stays up, so that nobody waits for a transport that is gone.
+            return slots.failing.take().map(Stop::Failed).or(Some(Stop::Quiet));
+        }
         self.signals.clear(Flags::STOP);
-        lock(&self.slots).stop.take()
+        slots.failing.take().map(Stop::Failed)
     }
 
     pub(crate) fn write_error(&self) -> Option<Error> {
@@ -550,7 +589,7 @@ impl<K: Outlet> Shared<K> {
 impl<K: Outlet> Shared<K> {
     /// The connection is over at once: what is buffered is lost, the transport is dropped.
     pub(crate) fn abort(&self) {
-        self.with(|sending, after| self.end(sending, after, Stop::Quiet));
+        self.with(|sending, after| self.end(sending, after));
     }
 
     /// The closing handshake may take this long from now, whatever was said before.
@@ -565,7 +604,7 @@ impl<K: Outlet> Shared<K> {
 /// What `Write` asks for.
 impl<K: Outlet> Shared<K> {
     pub(crate) fn add_writer(&self) -> usize {
-        lock(&self.sending).writers.insert(Writer::default())
+        self.with(|sending, _| sending.writers.insert(Writer::default()))
     }
 
     pub(crate) fn remove_writer(&self, id: usize, mid_message: bool) {
@@ -579,7 +618,7 @@ impl<K: Outlet> Shared<K> {
                     let _ = self.push_close(sending, after, close);
                     let _ = self.drain(sending, after, u64::MAX);
                     sending.refused.get_or_insert(Error::Abandoned);
-                    lock(&self.slots).stop.get_or_insert(Stop::Failed(Error::Abandoned));
+                    lock(&self.slots).failing.get_or_insert(Error::Abandoned);
                     self.signals.raise(Flags::STOP);
                     after.wake_read = true;
                     after.wake_writers = true;
@@ -587,10 +626,16 @@ impl<K: Outlet> Shared<K> {
                     sending.waiting.retain(|(waiting, _)| *waiting != id);
                 }
             }
+            // What still waits goes out on nobody's behalf: the next clone may get this number.
+            for (waiting, _) in &mut sending.waiting {
+                if *waiting == id {
+                    *waiting = NOBODY;
+                }
+            }
         });
     }
 
     pub(crate) fn buffered(&self) -> usize {
-        lock(&self.sending).outlet.as_ref().map_or(0, |outlet| outlet.buffered())
+        self.with(|sending, _| sending.outlet.as_ref().map_or(0, |outlet| outlet.buffered()))
     }
 }

@@ -101,6 +101,10 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
+    fn park(&self, after: &mut After<K>, id: usize, cx: &Context<'_>) {
+        after.wakers.extend(self.signals.park_writer(id, cx.waker()));
+    }
+
     /// Everything before `target` is to be flushed; if that takes a while, the writer is woken.
     fn poll_drain(
         &self,
@@ -114,12 +118,9 @@ impl<K: Outlet> Shared<K> {
         if drained.is_ready() {
             return drained;
         }
-        self.signals.park_writer(id, cx.waker());
-        if sending.blocked_at != Some(self.signals.transport_wakes()) {
-            // The transport has woken everybody before we were in the list.
-            after.wake_writers = true;
-        }
-        Poll::Pending
+        self.park(after, id, cx);
+        // The transport may have woken everybody before we were in the list.
+        self.drain(sending, after, target)
     }
 
     fn poll_room(
@@ -130,9 +131,14 @@ impl<K: Outlet> Shared<K> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         while !sending.is_ready(id, self.high_water) {
-            ready!(self.poll_drain(sending, after, id, u64::MAX, cx))?;
+            let drained = self.poll_drain(sending, after, id, u64::MAX, cx);
+            if sending.is_ready(id, self.high_water) {
+                // There is room, even if not all that is buffered went out.
+                break;
+            }
+            ready!(drained)?;
             if sending.writers.get(id).is_some_and(|writer| writer.waiting) {
-                self.signals.park_writer(id, cx.waker());
+                self.park(after, id, cx);
                 return Poll::Pending;
             }
         }
@@ -154,7 +160,7 @@ impl<K: Outlet> Shared<K> {
         }
         if writer.waiting {
             ready!(self.poll_drain(sending, after, id, u64::MAX, cx))?;
-            self.signals.park_writer(id, cx.waker());
+            self.park(after, id, cx);
             return Poll::Pending;
         }
         let target = writer.target;
@@ -262,7 +268,8 @@ impl<K: Outlet> Shared<K> {
                 }
                 self.accept(sending, after, id, close)?;
             }
-            match self.poll_flushed(sending, after, id, cx) {
+            let target = sending.close_end.unwrap_or(u64::MAX);
+            match self.poll_drain(sending, after, id, target, cx) {
                 Poll::Ready(Err(Error::Closed)) => Poll::Ready(Ok(())),
                 flushed => flushed,
             }

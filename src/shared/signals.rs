@@ -18,36 +18,36 @@ impl Flags {
     pub(crate) const FLUSH: u32 = 1 << 1;
     /// The timer fired, or its deadlines changed.
     pub(crate) const TIMER: u32 = 1 << 2;
-    /// The transport under the lock is being polled.
-    pub(crate) const POLLING: u32 = 1 << 15;
-    /// The transport has woken somebody while it was polled.
-    pub(crate) const WOKEN: u32 = 1 << 16;
     /// The connection is over.
-    pub(crate) const END: u32 = 1 << 14;
+    pub(crate) const END: u32 = 1 << 3;
     /// What the holder of the lock does before it rests.
     pub(crate) const WORK: u32 = Self::REPLIES | Self::FLUSH | Self::TIMER | Self::END;
     /// Something is buffered that nobody has flushed yet.
-    pub(crate) const UNFLUSHED: u32 = 1 << 3;
+    pub(crate) const UNFLUSHED: u32 = 1 << 4;
     /// `Read` waits, and is to be woken when something is buffered.
-    pub(crate) const PARKED: u32 = 1 << 4;
+    pub(crate) const PARKED: u32 = 1 << 5;
     /// `Read` was dropped.
-    pub(crate) const READER_GONE: u32 = 1 << 5;
+    pub(crate) const READER_GONE: u32 = 1 << 6;
     /// Writers wait.
-    pub(crate) const WAITERS: u32 = 1 << 6;
+    pub(crate) const WAITERS: u32 = 1 << 7;
+    /// The transport is being polled, under the lock.
+    pub(crate) const POLLING: u32 = 1 << 8;
+    /// It has said meanwhile that it has room.
+    pub(crate) const WOKEN: u32 = 1 << 9;
     /// Our Close frame has been accepted.
-    pub(crate) const CLOSING: u32 = 1 << 7;
+    pub(crate) const CLOSING: u32 = 1 << 10;
     /// Our Close frame has been flushed.
-    pub(crate) const CLOSE_FLUSHED: u32 = 1 << 8;
+    pub(crate) const CLOSE_FLUSHED: u32 = 1 << 11;
     /// The transport's writing side has been ended.
-    pub(crate) const SHUT: u32 = 1 << 9;
+    pub(crate) const SHUT: u32 = 1 << 12;
     /// The transport's writing side has failed.
-    pub(crate) const WRITE_FAILED: u32 = 1 << 10;
+    pub(crate) const WRITE_FAILED: u32 = 1 << 13;
     /// `Read` is to look why it must stop.
-    pub(crate) const STOP: u32 = 1 << 11;
+    pub(crate) const STOP: u32 = 1 << 14;
     /// `Read` is to judge whether the peer is dead.
-    pub(crate) const SILENT: u32 = 1 << 12;
+    pub(crate) const SILENT: u32 = 1 << 15;
     /// Nothing can be sent any more.
-    pub(crate) const CLOSED: u32 = 1 << 13;
+    pub(crate) const CLOSED: u32 = 1 << 16;
 }
 
 /// Flags and wakers. As a waker itself, it is the one that the transport under the writers gets.
@@ -94,24 +94,32 @@ impl Signals {
         self.transport_wakes.load(Ordering::Acquire)
     }
 
-    /// The transport is about to be polled, under the lock.
+    /// The transport is going to be polled: a wake-up that comes meanwhile only counts, since wakers must not run
+    /// under the lock that the transport is under.
     pub(crate) fn begin_poll(&self) {
         self.raise(Flags::POLLING);
     }
 
-    /// The transport has been polled. Says whether it woke somebody meanwhile: that is to be done after the lock.
+    /// The transport was polled. Whether a wake-up came meanwhile, which is to be passed on after the unlock.
     pub(crate) fn end_poll(&self) -> bool {
         self.clear(Flags::POLLING | Flags::WOKEN) & Flags::WOKEN != 0
     }
 
+    /// Leaves a wake-up to whoever is polling the transport, if somebody is.
+    fn leave_to_poller(&self) -> bool {
+        let leave = |flags| Some(if flags & Flags::POLLING == 0 { flags } else { flags | Flags::WOKEN });
+        self.flags
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, leave)
+            .is_ok_and(|flags| flags & Flags::POLLING != 0)
+    }
+
     /// `Read` is about to wait. Gives the flags as they were before it said so.
     pub(crate) fn park_read(&self, waker: &Waker) -> u32 {
-        {
-            let read = &mut lock(&self.table).read;
-            if !read.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                *read = Some(waker.clone());
-            }
-        }
+        let mut table = lock(&self.table);
+        let known = table.read.as_ref().is_some_and(|known| known.will_wake(waker));
+        let replaced = if known { None } else { table.read.replace(waker.clone()) };
+        drop(table);
+        drop(replaced);
         self.raise(Flags::PARKED)
     }
 
@@ -120,13 +128,20 @@ impl Signals {
         drop(waker);
     }
 
-    pub(crate) fn park_writer(&self, id: usize, waker: &Waker) {
+    /// Gives the waker that this one replaces. Dropping it may run anything, so not under a lock.
+    #[must_use]
+    pub(crate) fn park_writer(&self, id: usize, waker: &Waker) -> Option<Waker> {
         let mut table = lock(&self.table);
-        match table.writers.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, known)) => known.clone_from(waker),
-            None => table.writers.push((id, waker.clone())),
-        }
+        let replaced = match table.writers.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, known)) if known.will_wake(waker) => None,
+            Some((_, known)) => Some(std::mem::replace(known, waker.clone())),
+            None => {
+                table.writers.push((id, waker.clone()));
+                None
+            }
+        };
         self.raise(Flags::WAITERS);
+        replaced
     }
 
     pub(crate) fn forget_writer(&self, id: usize) {
@@ -171,8 +186,9 @@ impl Wake for Signals {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.transport_wakes.fetch_add(1, Ordering::AcqRel);
-        let polling = |flags: u32| (flags & Flags::POLLING != 0).then_some(flags | Flags::WOKEN);
-        if self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, polling).is_err() {
+        // By a read-modify-write: a writer that has just put itself into the table either is seen here or sees the
+        // new count.
+        if !self.leave_to_poller() {
             self.wake_all();
         }
     }
