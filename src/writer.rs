@@ -1,7 +1,7 @@
 //! [`FrameWriter`]: frames into a byte transport, under the rules for what goes out.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,7 +11,11 @@ use futures::{io::AsyncWrite, sink::Sink};
 use crate::{
     entropy,
     error::Error,
-    frame::{Message, encode::Queue, header::Header},
+    frame::{
+        Message,
+        encode::{Queue, SLICES},
+        header::Header,
+    },
     options::{Checks, Settings, WrapOptions},
     session::Outbound,
 };
@@ -129,13 +133,31 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes until the transport has taken everything before `target`.
     fn poll_drain_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
         while self.progress.accepted - (self.queue.len() as u64) < target && self.queue.len() > 0 {
-            match ready!(self.queue.poll_write(&mut self.io, cx)) {
+            match ready!(self.poll_write(cx)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                written => {
-                    written?;
-                }
+                written => written?,
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes once: as much as the transport takes of what waits.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let io = Pin::new(&mut self.io);
+        let written = if let Some(bytes) = self.queue.in_one_piece() {
+            ready!(io.poll_write(cx, bytes))?
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.queue.next(&mut slices);
+            match slices.get(..count).unwrap_or(&slices) {
+                [one] => ready!(io.poll_write(cx, one))?,
+                several => ready!(io.poll_write_vectored(cx, several))?,
+            }
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.queue.consume(written);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,14 +1,8 @@
 //! Frames on their way out: headers and small payloads in one buffer, large payloads as they are.
 
-use std::{
-    collections::VecDeque,
-    io::{self, IoSlice},
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
-use futures::io::AsyncWrite;
 
 use super::{
     header::Header,
@@ -30,7 +24,7 @@ const MASK_CHUNK: usize = 64 << 10;
 const KEPT: usize = 1 << 10;
 
 /// How many slices go into one vectored write at most.
-const SLICES: usize = 16;
+pub(crate) const SLICES: usize = 16;
 
 /// Encoded frames that the transport has not taken yet.
 #[derive(Debug, Default)]
@@ -79,37 +73,15 @@ impl Queue {
         wire_len
     }
 
-    /// Writes once: as much as the transport takes of what waits.
-    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
-        &mut self,
-        io: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if self.large.is_empty() && self.masked.is_empty() {
-            let rest = self.small.get(self.taken..).unwrap_or_default();
-            let written = ready!(Pin::new(io).poll_write(cx, rest));
-            return Poll::Ready(self.on_written(written));
-        }
-        self.mask_next();
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.fill(&mut slices);
-        let written = match slices.get(..count) {
-            Some([one]) => ready!(Pin::new(io).poll_write(cx, one)),
-            Some(several) => ready!(Pin::new(io).poll_write_vectored(cx, several)),
-            None => Ok(0),
-        };
-        Poll::Ready(self.on_written(written))
+    /// Everything that waits, where it is in one piece.
+    pub(crate) fn in_one_piece(&self) -> Option<&[u8]> {
+        if self.large.is_empty() && self.masked.is_empty() { self.small.get(self.taken..) } else { None }
     }
 
-    fn on_written(&mut self, written: io::Result<usize>) -> io::Result<usize> {
-        match written? {
-            0 => Err(io::ErrorKind::WriteZero.into()),
-            written => {
-                let written = written.min(self.len);
-                self.consume(written);
-                Ok(written)
-            }
-        }
+    /// What to write next, in order: the first of the slices, as many as it says.
+    pub(crate) fn next<'a>(&'a mut self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        self.mask_next();
+        self.fill(slices)
     }
 
     /// Where the next thing to write is a payload to be masked, masks a part of it.
@@ -134,7 +106,7 @@ impl Queue {
         *key = rotate(*key, part.len());
     }
 
-    /// What to write next, in order. What is still to be masked ends it.
+    /// What is still to be masked ends it.
     fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut count = 0;
         let mut add = |bytes: &'a [u8]| {
@@ -157,9 +129,10 @@ impl Queue {
         count
     }
 
-    fn consume(&mut self, written: usize) {
-        self.len -= written;
-        let mut left = written;
+    /// So much of it has been written.
+    pub(crate) fn consume(&mut self, written: usize) {
+        let mut left = written.min(self.len);
+        self.len -= left;
         let part = left.min(self.masked.len() - self.masked_taken);
         self.masked_taken += part;
         left -= part;
