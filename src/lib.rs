@@ -1,31 +1,92 @@
-//! WebSocket connections as two halves, a reader and a writer of raw frames.
+//! WebSocket connections (RFC 6455) as two halves, a reader and a writer of raw frames, over any transport of bytes.
+//!
+//! ```no_run
+//! # futures::executor::block_on(async {
+//! use coro_websocket::{Options, StreamExt, connect_io};
+//!
+//! let socket = async_net::TcpStream::connect("127.0.0.1:9001").await?;
+//! let options = Options::from_url("ws://127.0.0.1:9001/")?;
+//! let (_response, mut read, mut write) = connect_io(socket.clone(), socket, options).await?;
+//! write.text("hello").await?;
+//! while let Some(message) = read.next().await {
+//!     println!("{}", message?);
+//! }
+//! # Ok::<_, coro_websocket::Error>(()) }).unwrap();
+//! ```
+//!
+//! [`connect_io`] and [`accept_io`] perform the opening handshake, [`wrap_io`] takes transports that need none, and
+//! [`wrap_frames`] takes channels of decoded frames. Each gives a [`Read`] and a [`Write`]; [`FrameReader`] and
+//! [`FrameWriter`] are the codec alone.
+//!
+//! # Guarantees
+//!
+//! - **Whoever polls [`Read`] drives the connection**: it answers Pings and the closing handshake, flushes what was
+//!   fed before it waits, and judges whether the peer is dead. Heartbeats and deadlines run while either half is
+//!   polled. No task and no thread is started, but for the one that the timers of `async-io` have.
+//! - **Where nobody polls [`Read`], flush yourself**: `send` and its likes do, `feed` does not.
+//! - Everything that RFC 6455 demands of frames, messages, text and closing is checked, in both directions, unless
+//!   [`Checks`] says otherwise. What the peer does wrong it is told in a Close frame; what the caller does wrong is
+//!   an error, and the connection goes on.
+//! - Memory is bounded by limits that are set for heads, frames, messages and what waits to be written, and never
+//!   reserved because a peer announced a length.
+//! - Dropping a future loses nothing: no received frame, no accepted one, and none is torn. Each `async` method
+//!   says so in its section *Cancel safety*.
+//! - Both halves are `Send` and `Unpin`, and [`Write`] is `Sync`, whenever the transport is `Send` and `Unpin`.
+//! - No `unsafe` code. Masking keys and handshake keys are drawn from the operating system's randomness.
+//!
+//! # How it works
+//!
+//! 1. The URL is taken apart: [`parse_url`], [`Options::from_url`].
+//! 2. The caller opens the socket, or has one.
+//! 3. The opening handshake: [`connect_io`] sends a request and checks the [`Response`]; [`accept_io`] reads a
+//!    [`Request`], and [`Upgrade`] answers it.
+//! 4. Frames are bytes and fields: [`Message`], [`FrameView`], [`codec`].
+//! 5. Extensions: none yet.
+//! 6. Rules across frames: fragments, text, limits, closing, deadlines.
+//! 7. The codec on input and output: [`FrameReader`], [`FrameWriter`].
+//! 8. The halves: [`Read`] and [`Write`], which share the outgoing side; [`Messages`], [`shutdown`].
+//!
+//! # Features
+//!
+//! There are none yet.
+//!
+//! # Not supported
+//!
+//! Opening sockets, TLS and permessage-deflate; WebSockets over HTTP/2 and HTTP/3 (RFC 8441, RFC 9220). A process
+//! that has live connections must not fork: both processes would draw the same masking keys.
 
 mod error;
 mod options;
 
-mod clock;
-mod entropy;
-mod pool;
-mod sync;
-
-mod connect;
-mod deadline;
-mod exchange;
-mod handshake;
-mod server;
 mod url;
 
+mod handshake;
+
 mod frame;
+
 mod session;
 
 mod reader;
 mod writer;
 
-mod messages;
-mod read;
 mod shared;
-mod wrap;
+
+mod read;
 mod write;
+
+mod messages;
+mod shutdown;
+mod wrap;
+
+mod connect;
+mod exchange;
+mod server;
+
+mod clock;
+mod deadline;
+mod entropy;
+mod pool;
+mod sync;
 
 pub mod codec;
 
@@ -36,14 +97,53 @@ pub use futures::{SinkExt, StreamExt};
 pub use handshake::{Headers, Reply, Request, Response};
 pub use messages::{Data, Messages};
 pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
-pub use read::{Read, shutdown};
+pub use read::Read;
 pub use reader::{FrameReader, Source};
 pub use server::{Refused, Upgrade, accept_io};
 pub use session::closing::CloseFrames;
 pub use shared::Stats;
+pub use shutdown::shutdown;
 pub use url::{WsUrl, parse_url};
 pub use wrap::{
     FrameSink, FrameSinkWrite, FrameStream, FrameStreamRead, IoRead, IoWrite, wrap_frames, wrap_io,
 };
 pub use write::{TryFeedError, Write};
 pub use writer::{FrameWriter, Outlet};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// Whatever the transport, if it can be sent to another thread then so can the halves.
+const _: () = {
+    use futures::{
+        Sink, Stream,
+        io::{AsyncRead, AsyncWrite},
+    };
+
+    const fn can_be_sent<T: Send + Unpin>() {}
+    const fn can_be_shared<T: Send + Sync + Unpin>() {}
+
+    const fn over_bytes<R, W>()
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        can_be_sent::<FrameReader<R>>();
+        can_be_sent::<FrameWriter<W>>();
+        can_be_sent::<IoRead<R, W>>();
+        can_be_shared::<IoWrite<W>>();
+    }
+
+    const fn over_frames<S, K>()
+    where
+        S: Stream<Item = Result<Message, Error>> + Unpin + Send,
+        K: Sink<Message, Error = Error> + Unpin + Send,
+    {
+        can_be_sent::<FrameStreamRead<S, K>>();
+        can_be_shared::<FrameSinkWrite<K>>();
+    }
+
+    over_bytes::<&[u8], Vec<u8>>();
+    over_frames::<FrameReader<&[u8]>, FrameWriter<Vec<u8>>>();
+};

@@ -22,7 +22,7 @@ use slab::Slab;
 use crate::{
     clock::{self, Alarm},
     error::Error,
-    frame::{CloseFrame, Message},
+    frame::{CloseCode, CloseFrame, Message},
     options::{Checks, Settings},
     session::{closing::CloseFrames, timers::Timers},
     sync::{AtomicU64, Mutex, Ordering, lock, try_lock},
@@ -198,7 +198,9 @@ impl<K: Outlet> Sending<K> {
 
 impl<K: Outlet> Shared<K> {
     pub(crate) fn new(outlet: K, settings: &Settings) -> Arc<Self> {
-        let timers = Timers::new(settings.heartbeat);
+        let raw = settings.checks == Checks::Off;
+        // Nothing is added to the frames of others.
+        let timers = Timers::new(settings.heartbeat.filter(|_| !raw));
         let signals = Arc::new(Signals::default());
         if timers.has_heartbeat() {
             signals.raise(Flags::TIMER);
@@ -227,7 +229,7 @@ impl<K: Outlet> Shared<K> {
             high_water: settings.write_buffer_len,
             close_timeout: settings.close_timeout,
             masks: settings.masks(),
-            raw: settings.checks == Checks::Off,
+            raw,
         })
     }
 
@@ -614,7 +616,7 @@ impl<K: Outlet> Shared<K> {
             if mid_message && sending.check_open().is_ok() {
                 if sending.open == Some(id) {
                     // Nobody can finish the message, and nobody else's data may come before its end.
-                    let close = Message::close(crate::CloseCode::INTERNAL_ERROR, "message abandoned");
+                    let close = Message::close(CloseCode::INTERNAL_ERROR, "message abandoned");
                     let _ = self.push_close(sending, after, close);
                     let _ = self.drain(sending, after, u64::MAX);
                     sending.refused.get_or_insert(Error::Abandoned);
