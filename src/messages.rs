@@ -64,11 +64,13 @@ pub(crate) struct Partial {
     opcode: Option<Opcode>,
     bytes: Vec<u8>,
     max_message_len: usize,
+    /// A part of the message cannot be given, so the rest is left out.
+    skips: bool,
 }
 
 impl Partial {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { opcode: None, bytes: Vec::new(), max_message_len: settings.max_message_len }
+        Self { opcode: None, bytes: Vec::new(), max_message_len: settings.max_message_len, skips: false }
     }
 
     /// Takes one frame, and gives the message that it completes. With the checks on, the rules have been
@@ -76,13 +78,18 @@ impl Partial {
     fn on_frame(&mut self, message: Message) -> Result<Option<Data>, ProtocolError> {
         let opcode = match (message.opcode, self.opcode) {
             (opcode, _) if !opcode.is_data() => return Ok(None),
+            (Opcode::CONTINUATION, None) if self.skips => {
+                self.skips = !message.fin;
+                return Ok(None);
+            }
             (Opcode::CONTINUATION, None) => return Err(ProtocolError::UnexpectedContinuation),
             (Opcode::CONTINUATION, Some(opcode)) => opcode,
             (_, Some(_)) => return Err(ProtocolError::MessageInterleaved),
             (opcode, None) => opcode,
         };
+        self.skips = false;
         if message.payload.len().saturating_add(self.bytes.len()) > self.max_message_len {
-            self.forget();
+            self.forget(message.fin);
             return Err(ProtocolError::MessageTooLarge);
         }
         if !message.fin {
@@ -104,9 +111,18 @@ impl Partial {
         }))
     }
 
-    fn forget(&mut self) {
+    /// A frame was reported instead of yielded. Without it, or with text that is none, its message is not whole.
+    fn on_reported(&mut self, error: ProtocolError, frame: &Message) {
+        let of_open = frame.opcode == Opcode::CONTINUATION && self.opcode.is_some();
+        if of_open || error == ProtocolError::InvalidUtf8 {
+            self.forget(frame.fin);
+        }
+    }
+
+    fn forget(&mut self, fin: bool) {
         self.opcode = None;
         self.bytes = Vec::new();
+        self.skips = !fin;
     }
 }
 
@@ -136,7 +152,12 @@ impl<S: Source, K: Outlet> Stream for Messages<'_, S, K> {
                     Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
                     Err(error) => return Poll::Ready(Some(Err(Error::Protocol(error)))),
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => {
+                    if let Error::Reported { error, frame } = &error {
+                        self.read.partial.on_reported(*error, frame);
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
                 None => return Poll::Ready(None),
             }
         }

@@ -295,15 +295,19 @@ impl<S: Source, K: Outlet> Read<S, K> {
         let frame = source.view();
         let count = &self.shared.counts.frames_in;
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if self.raw || !frame.opcode.is_control() {
+        if !frame.opcode.is_control() {
+            return true;
+        }
+        // Whoever waits for this Pong has asked for it, whatever is checked.
+        if frame.opcode == Opcode::PONG && !self.shared.pings.is_empty() {
+            self.shared.pings.on_pong(frame.payload, clock::now());
+        }
+        if self.raw {
             return true;
         }
         match frame.opcode {
             Opcode::PING if self.auto_pong && !self.shared.signals.has(Flags::CLOSING) => {
                 self.shared.post_pong(Bytes::copy_from_slice(frame.payload));
-            }
-            Opcode::PONG if !self.shared.pings.is_empty() => {
-                self.shared.pings.on_pong(frame.payload, clock::now());
             }
             Opcode::CLOSE => {
                 let close = frame.to_message();
@@ -432,7 +436,8 @@ impl<S: Source, K: Outlet> Read<S, K> {
         self.stage = Stage::Ended(error);
         self.source = None;
         if self.raw {
-            // A relay may still have to write what it has read.
+            // A relay may still have to write what it has read. Who pings from now on is told so.
+            self.shared.signals.raise(Flags::STOP);
             self.shared.pings.clear();
         } else {
             self.shared.post_end();

@@ -129,7 +129,9 @@ impl Inbound {
 
     /// The frame is complete; `payload` is all of it.
     pub(crate) fn on_end(&mut self, header: &Header, payload: &[u8]) -> Result<(), ProtocolError> {
-        if self.checks == Checks::Off || self.reported.is_some() {
+        // A frame whose header was refused counts for nothing; one whose text was is part of its message all the same.
+        let refused = self.reported.is_some_and(|error| error != ProtocolError::InvalidUtf8);
+        if self.checks == Checks::Off || refused {
             return Ok(());
         }
         let checked = match header.opcode() {

@@ -121,6 +121,8 @@ struct Sending<K> {
     waiting: VecDeque<(usize, Message)>,
     /// Up to where everything must be flushed for our Close frame to be out.
     close_end: Option<u64>,
+    /// How far everything was flushed when the connection ended.
+    flushed: u64,
     shut: Shut,
     /// Why the transport takes nothing any more.
     failed: Option<Error>,
@@ -183,11 +185,17 @@ impl<K> Default for After<K> {
 impl<K: Outlet> Sending<K> {
     /// Whether frames may still be accepted.
     fn check_open(&self) -> Result<(), Error> {
-        match self.failed.as_ref().or(self.refused.as_ref()) {
+        // What was refused first is why the rest has failed.
+        match self.refused.as_ref().or(self.failed.as_ref()) {
             Some(error) => Err(error.clone()),
             None if self.close_end.is_some() => Err(Error::Closed),
             None => Ok(()),
         }
+    }
+
+    /// How many bytes of frames the transport has taken and flushed.
+    fn flushed(&self) -> u64 {
+        self.outlet.as_ref().map_or(self.flushed, |outlet| outlet.flushed())
     }
 
     /// Whether the buffer is below its mark. A mark of zero means: whether it is empty.
@@ -215,6 +223,7 @@ impl<K: Outlet> Shared<K> {
                 open: None,
                 waiting: VecDeque::new(),
                 close_end: None,
+                flushed: 0,
                 shut: Shut::No,
                 failed: None,
                 refused: None,
@@ -516,6 +525,7 @@ impl<K: Outlet> Shared<K> {
     /// The connection is over, for both halves.
     fn end(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         if let Some(outlet) = sending.outlet.take() {
+            sending.flushed = outlet.flushed();
             after.outlet = Some(outlet);
         }
         sending.failed.get_or_insert(Error::Closed);

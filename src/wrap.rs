@@ -286,20 +286,28 @@ where
     }
 
     fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
-        if self.progress.flushed < target {
-            while self.progress.accepted - (self.buffered as u64) < target && !self.queue.is_empty() {
-                ready!(Pin::new(&mut self.sink).poll_ready(cx)).map_err(transport)?;
-                let Some(message) = self.queue.pop_front() else {
-                    break;
-                };
-                self.buffered -= wire_len(&message);
-                Pin::new(&mut self.sink).start_send(message).map_err(transport)?;
+        if self.progress.flushed >= target {
+            return Poll::Ready(Ok(()));
+        }
+        let mut room = Poll::Ready(());
+        while self.progress.accepted - (self.buffered as u64) < target && !self.queue.is_empty() {
+            room = Pin::new(&mut self.sink).poll_ready(cx).map_err(transport)?;
+            if room.is_pending() {
+                break;
             }
-            let written = self.progress.accepted - self.buffered as u64;
+            let Some(message) = self.queue.pop_front() else {
+                break;
+            };
+            self.buffered -= wire_len(&message);
+            Pin::new(&mut self.sink).start_send(message).map_err(transport)?;
+        }
+        // Where the sink takes no more now, what it has taken is flushed all the same.
+        let written = self.progress.accepted - self.buffered as u64;
+        if self.progress.flushed < written {
             ready!(Pin::new(&mut self.sink).poll_flush(cx)).map_err(transport)?;
             self.progress.flushed = written;
         }
-        Poll::Ready(Ok(()))
+        room.map(Ok)
     }
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

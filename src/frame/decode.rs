@@ -61,6 +61,10 @@ impl Body {
     /// A frame begins whose payload has this length.
     pub(crate) fn start(&mut self, expected: usize) {
         self.bytes.clear();
+        // The frame before was lent, and may have been large; this one, if it is kept, must not keep its buffer.
+        if self.bytes.capacity() > expected.saturating_mul(2) {
+            self.bytes = Vec::new();
+        }
         self.expected = expected;
     }
 

@@ -24,6 +24,11 @@ impl<K: Outlet> Sending<K> {
         self.has_room(high_water) && self.writers.get(id).is_some_and(|writer| !writer.waiting)
     }
 
+    /// Whether the connection is over and a Close frame of ours was accepted before: another changes nothing.
+    fn is_closed(&self) -> bool {
+        self.outlet.is_none() && self.close_end.is_some()
+    }
+
     /// Whether this frame would wait for the end of another writer's message.
     fn must_wait(&self, id: usize, message: &Message) -> bool {
         message.opcode.is_data() && self.open.is_some_and(|open| open != id)
@@ -164,6 +169,10 @@ impl<K: Outlet> Shared<K> {
             return Poll::Pending;
         }
         let target = writer.target;
+        if sending.flushed() >= target {
+            // Also where the connection has ended since.
+            return Poll::Ready(Ok(()));
+        }
         self.poll_drain(sending, after, id, target, cx)
     }
 }
@@ -185,9 +194,11 @@ impl<K> Sending<K> {
 impl<K: Outlet> Shared<K> {
     pub(crate) fn poll_ready(&self, id: usize, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.with(|sending, after| {
-            if !self.raw {
-                sending.check_open()?;
+            if sending.close_end.is_some() {
+                // A second Close is fine; whatever else comes now is refused when it comes.
+                return Poll::Ready(Ok(()));
             }
+            sending.check_open()?;
             self.poll_room(sending, after, id, cx)
         })
     }
@@ -207,6 +218,7 @@ impl<K: Outlet> Shared<K> {
     pub(crate) fn try_feed(&self, id: usize, rules: &mut Outbound, message: Message) -> Result<(), Refusal> {
         self.with(|sending, after| {
             if sending.check_open().is_ok()
+                && message.opcode != Opcode::CLOSE
                 && (!sending.is_ready(id, self.high_water) || sending.must_wait(id, &message))
             {
                 return Err(Refusal::Full(message));
@@ -239,6 +251,9 @@ impl<K: Outlet> Shared<K> {
                 }
                 if let Some(message) = slot.take() {
                     self.check(sending, rules, &message)?;
+                    if message.opcode == Opcode::CLOSE && sending.is_closed() {
+                        return Poll::Ready(Ok(()));
+                    }
                     *wire_len = self.accept(sending, after, id, message)?;
                 }
             }
