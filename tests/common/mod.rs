@@ -1,6 +1,16 @@
 //! Transports for tests: in memory, bounded, and as awkward as a network may be.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails here fails a test"
+)]
+
+pub mod drive;
+pub mod fault;
+pub mod wire;
 
 use std::{
     collections::VecDeque,
@@ -13,7 +23,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use coro_websocket::{IoRead, IoWrite, WrapOptions, wrap_io};
+use coro_websocket::{Error, IoRead, IoWrite, Message, ProtocolError, Role, StreamExt, WrapOptions, wrap_io};
 use futures::{
     future::poll_fn,
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -64,11 +74,100 @@ pub fn connected(
     (wrap_io(client_in, client_out, client), wrap_io(server_in, server_out, server))
 }
 
+/// The other end of a connection, as bytes: what we sent, and what we are to receive.
+pub struct Far {
+    pub input: PipeReader,
+    pub output: PipeWriter,
+}
+
+/// The halves of one role, and the bytes at the other end of them.
+pub fn alone(capacity: usize, options: WrapOptions) -> ((PipeRead, PipeWrite), Far) {
+    let ((read, write), (input, output)) = duplex(capacity);
+    (wrap_io(read, write, options), Far { input, output })
+}
+
+impl Far {
+    /// Sends bytes to our reader.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.output.put(bytes);
+    }
+
+    /// Lets more bytes fit into what our writer writes to.
+    pub fn grow(&mut self, more: usize) {
+        let mut pipe = self.input.pipe.lock().unwrap();
+        pipe.capacity += more;
+        let waker = pipe.writer.take();
+        drop(pipe);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The whole frames that our writer has put into the transport since the last call.
+    pub fn frames(&mut self) -> Vec<wire::Frame> {
+        wire::frames(&self.input.take_all())
+    }
+}
+
+/// How a connection failed.
+#[derive(Debug)]
+pub struct Failed {
+    pub yielded: Vec<Message>,
+    pub error: ProtocolError,
+    /// The status code that the peer was told.
+    pub code: u16,
+    /// What was sent before the Close frame.
+    pub sent: Vec<wire::Frame>,
+}
+
+/// Reads these bytes from a peer that then waits, up to the violation that must be in them. It is to be told so by
+/// one Close frame, which is the last frame and is there before the error is given; then comes the end.
+pub fn fail(role: Role, options: WrapOptions, bytes: &[u8]) -> Failed {
+    let ((mut read, mut write), mut far) = alone(1 << 20, options);
+    far.put(bytes);
+    let mut yielded = Vec::new();
+    let mut next = || {
+        let mut reading = read.next();
+        drive::settle(&mut reading)
+    };
+    let mut pending = false;
+    while !pending {
+        match next() {
+            Poll::Ready(Some(Ok(message))) => yielded.push(message),
+            Poll::Ready(other) => panic!("{other:?} before the peer has ended"),
+            Poll::Pending => pending = true,
+        }
+    }
+    assert!(far.input.is_ended(), "the transport is shut behind the Close frame");
+    let mut sent = far.frames();
+    let code = sent.pop().expect("the peer is told").close_code();
+    assert!(sent.iter().all(|frame| frame.first != wire::CLOSE), "and told once");
+    assert!(sent.iter().all(|frame| frame.key.is_some() == (role == Role::Client)));
+    drop(far);
+    let Poll::Ready(Some(Err(Error::Protocol(error)))) = next() else { panic!("no violation was found") };
+    assert!(matches!(next(), Poll::Ready(None)), "then the end");
+    assert!(write.is_closed() && drive::drive(write.text("late")).is_err());
+    Failed { yielded, error, code, sent }
+}
+
 impl PipeReader {
     /// Gives so many bytes at a time at most.
     pub fn by(mut self, portion: usize) -> Self {
         self.portion = portion;
         self
+    }
+
+    /// At most `len` bytes of what is in the pipe now.
+    pub fn take(&mut self, len: usize) -> Vec<u8> {
+        let mut pipe = self.pipe.lock().unwrap();
+        let len = len.min(pipe.bytes.len());
+        let bytes = pipe.bytes.drain(..len).collect();
+        let waker = pipe.writer.take();
+        drop(pipe);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        bytes
     }
 
     /// Everything that is in the pipe now.
