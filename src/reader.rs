@@ -268,31 +268,40 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(false);
         };
         let plain = self.rules.is_plain(&header, header_len);
+        if !plain {
+            self.rules.on_header(&header, header_len)?;
+        }
+        self.header = header;
         let len = usize::try_from(header.len).unwrap_or(usize::MAX);
         let start = self.input.start + header_len;
-        if plain && len <= self.input.end - start && (lend || len < ONE_PASS_FROM) {
-            self.header = header;
-            return self.on_plain(start..start + len);
+        if len <= self.input.end - start && (lend || len < ONE_PASS_FROM) {
+            return self.on_whole(start..start + len, plain);
         }
-        self.rules.on_header(&header, header_len)?;
-        self.header = header;
+        if plain {
+            self.rules.on_header(&header, header_len)?;
+        }
         self.input.start = start;
         self.stage = Stage::Payload;
         self.body.start(len);
         self.on_payload()
     }
 
-    /// The current frame is a whole message that has come whole, and is lent where it is.
+    /// The current frame has come whole, and stays where it is.
     #[inline]
-    fn on_plain(&mut self, range: Range<usize>) -> Result<bool, ProtocolError> {
+    fn on_whole(&mut self, range: Range<usize>, plain: bool) -> Result<bool, ProtocolError> {
         self.input.start = range.end;
         let payload = self.input.chunk.get_mut(range.clone()).unwrap_or_default();
         if let Some(key) = self.header.masking_key {
             mask(payload, key);
         }
         self.current = Current::Input(range);
-        if self.header.opcode() == Opcode::TEXT { self.rules.on_whole_text(payload) } else { Ok(()) }
-            .map(|()| true)
+        if !plain {
+            self.rules.on_payload(&self.header, payload)?;
+            self.rules.on_end(&self.header, payload)?;
+        } else if self.header.opcode() == Opcode::TEXT {
+            self.rules.on_whole_text(payload)?;
+        }
+        Ok(true)
     }
 
     /// Some of the payload has come. Says whether that was the last of it.
@@ -337,10 +346,11 @@ impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        if self.stage == Stage::Header {
+        let filled = self.input.poll_fill(&mut self.io, cx);
+        if filled.is_pending() && self.stage == Stage::Header {
             self.body.clear();
         }
-        match ready!(self.input.poll_fill(&mut self.io, cx)) {
+        match ready!(filled) {
             Ok(count) => Poll::Ready(Ok(count > 0)),
             Err(error) => {
                 self.stage = Stage::Ended;

@@ -447,7 +447,14 @@ impl<K: Outlet> Shared<K> {
         let Some(outlet) = &mut sending.outlet else {
             return Err(Error::Closed);
         };
-        let wire_len = outlet.push(message)?;
+        let wire_len = match outlet.push(message) {
+            Ok(wire_len) => wire_len,
+            Err(error) => {
+                // No masking key could be drawn. What would follow this frame must not go out without it.
+                self.fail_writing(sending, after, error.clone());
+                return Err(error);
+            }
+        };
         let add = |count: &AtomicU64, more: u64| {
             count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         };

@@ -251,6 +251,23 @@ pub struct FrameSink<K> {
     mask: Option<bool>,
 }
 
+impl<K> FrameSink<K>
+where
+    K: Sink<Message> + Unpin,
+    K::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Hands frames over until the sink has taken everything before `target`.
+    fn poll_drain_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
+        while self.progress.accepted - (self.buffered as u64) < target && !self.queue.is_empty() {
+            ready!(Pin::new(&mut self.sink).poll_ready(cx)).map_err(transport)?;
+            let Some(message) = self.queue.pop_front() else { break };
+            self.buffered -= wire_len(&message);
+            Pin::new(&mut self.sink).start_send(message).map_err(transport)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<K> Outlet for FrameSink<K>
 where
     K: Sink<Message> + Unpin,
@@ -286,28 +303,17 @@ where
     }
 
     fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
-        if self.progress.flushed >= target {
-            return Poll::Ready(Ok(()));
-        }
-        let mut room = Poll::Ready(());
-        while self.progress.accepted - (self.buffered as u64) < target && !self.queue.is_empty() {
-            room = Pin::new(&mut self.sink).poll_ready(cx).map_err(transport)?;
-            if room.is_pending() {
-                break;
+        while self.progress.flushed < target {
+            let drained = self.poll_drain_to(cx, target)?;
+            let written = self.progress.accepted - self.buffered as u64;
+            if self.progress.flushed == written {
+                return drained.map(Ok);
             }
-            let Some(message) = self.queue.pop_front() else {
-                break;
-            };
-            self.buffered -= wire_len(&message);
-            Pin::new(&mut self.sink).start_send(message).map_err(transport)?;
-        }
-        // Where the sink takes no more now, what it has taken is flushed all the same.
-        let written = self.progress.accepted - self.buffered as u64;
-        if self.progress.flushed < written {
+            // As in `FrameWriter`: what the sink has taken is flushed, then it is asked again for more.
             ready!(Pin::new(&mut self.sink).poll_flush(cx)).map_err(transport)?;
             self.progress.flushed = written;
         }
-        room.map(Ok)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

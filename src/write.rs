@@ -11,7 +11,6 @@ use std::{
 use futures::{future::poll_fn, sink::Sink};
 
 use crate::{
-    clock,
     error::Error,
     frame::{CloseCode, Message},
     options::Checks,
@@ -176,16 +175,20 @@ impl<K: Outlet> Write<K> {
     /// As [`send`](Self::send); a Pong that comes later is yielded like every other.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         let shared = Arc::clone(&self.shared);
-        let (payload, pong) = shared.pings.register(clock::now());
         let gone = || {
             if shared.signals.has(Flags::READER_GONE) { Err(Error::ReaderGone) } else { Err(Error::Closed) }
         };
-        // Whoever ends the reading clears the pings afterwards, so none is registered too late to be told.
-        if shared.signals.look() & (Flags::READER_GONE | Flags::STOP) != 0 {
+        let ended = || shared.signals.look() & (Flags::READER_GONE | Flags::STOP) != 0;
+        if ended() {
             return gone();
         }
-        self.write(Message::ping(payload.to_vec())).await?;
-        pong.await.or_else(|_| gone())
+        let mut pong = None;
+        poll_fn(|cx| shared.poll_ping(self.id, &mut self.rules, &mut pong, cx)).await?;
+        match pong {
+            // Whoever ends the reading says so first and clears the pings then, so none is registered too late.
+            Some(pong) if !ended() => pong.await.or_else(|_| gone()),
+            _ => gone(),
+        }
     }
 
     /// Sends a Pong that no Ping asked for, or that answers one where

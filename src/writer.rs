@@ -190,14 +190,14 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
     }
 
     fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
-        if self.progress.flushed >= target {
-            return Poll::Ready(Ok(()));
-        }
-        let drained = self.poll_drain_to(cx, target)?;
-        // Where the transport takes no more now, what it has taken is flushed all the same: those whose frames it
-        // was wait for nothing else.
-        let written = self.progress.accepted - self.queue.len() as u64;
-        if self.progress.flushed < written {
+        while self.progress.flushed < target {
+            let drained = self.poll_drain_to(cx, target)?;
+            let written = self.progress.accepted - self.queue.len() as u64;
+            if self.progress.flushed == written {
+                return drained.map(Ok);
+            }
+            // Where the transport takes no more now, what it has taken is flushed all the same: those whose frames
+            // it was wait for nothing else. Then it is asked again, since a flush may have made it forget who waits.
             loop {
                 match ready!(Pin::new(&mut self.io).poll_flush(cx)) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -206,7 +206,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
             }
             self.progress.flushed = written;
         }
-        drained.map(Ok)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

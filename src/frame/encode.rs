@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io::IoSlice};
 use bytes::Bytes;
 
 use super::{
-    header::Header,
+    header::{self, Header},
     mask::{extend_masked, rotate},
 };
 use crate::pool;
@@ -21,7 +21,7 @@ const MASK_LATE_FROM: usize = 64 << 10;
 const MASK_CHUNK: usize = 64 << 10;
 
 /// Up to this capacity the buffer is kept while it is empty.
-const KEPT: usize = 1 << 10;
+const KEPT: usize = 128;
 
 /// How many slices go into one vectored write at most.
 pub(crate) const SLICES: usize = 16;
@@ -57,10 +57,7 @@ impl Queue {
 
     /// Accepts one frame, whole. The payload is not masked yet, whatever the header says.
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) -> usize {
-        if self.small.capacity() == 0 {
-            self.small =
-                if payload.len() < KEPT { Vec::with_capacity(KEPT / 4) } else { pool::take_vector() };
-        }
+        self.make_room(&payload);
         let start = self.small.len();
         header.encode(&mut self.small);
         let wire_len = self.small.len() - start + payload.len();
@@ -71,6 +68,23 @@ impl Queue {
             masking_key => self.large.push_back(Large { after: self.small.len(), payload, masking_key }),
         }
         wire_len
+    }
+
+    /// A buffer of one's own is small. What outgrows it goes into one of the pool, which is given back when it is
+    /// empty, so that in the long run nothing is allocated and an idle connection holds next to nothing.
+    fn make_room(&mut self, payload: &Bytes) {
+        let copied = if payload.len() < MASK_LATE_FROM { payload.len() } else { 0 };
+        let needed = self.small.len() + header::MAX_LEN + copied;
+        if needed <= self.small.capacity() || self.small.capacity() > KEPT {
+            return;
+        }
+        if needed <= KEPT {
+            self.small.reserve_exact(KEPT - self.small.len());
+        } else {
+            let mut larger = pool::take_vector();
+            larger.extend_from_slice(&self.small);
+            self.small = larger;
+        }
     }
 
     /// Everything that waits, where it is in one piece.

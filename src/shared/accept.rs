@@ -1,9 +1,15 @@
 //! How frames of several writers get into the one buffer.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::channel::oneshot;
 
 use super::{After, Sending, Shared, Shut};
 use crate::{
+    clock,
     error::Error,
     frame::{Message, Opcode, header::Header},
     session::Outbound,
@@ -258,6 +264,29 @@ impl<K: Outlet> Shared<K> {
                 }
             }
             if flush { self.poll_flushed(sending, after, id, cx) } else { Poll::Ready(Ok(())) }
+        })
+    }
+
+    /// Sends a Ping that is waited for, which it is from the moment that it is accepted: Pings are answered in the
+    /// order of the wire.
+    pub(crate) fn poll_ping(
+        &self,
+        id: usize,
+        rules: &mut Outbound,
+        pong: &mut Option<oneshot::Receiver<Duration>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.with(|sending, after| {
+            if pong.is_none() {
+                sending.check_open()?;
+                ready!(self.poll_room(sending, after, id, cx))?;
+                let (payload, receiver) = self.pings.register(clock::now());
+                let ping = Message::ping(payload.to_vec());
+                self.check(sending, rules, &ping)?;
+                self.accept(sending, after, id, ping)?;
+                *pong = Some(receiver);
+            }
+            self.poll_flushed(sending, after, id, cx)
         })
     }
 

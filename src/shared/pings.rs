@@ -27,7 +27,8 @@ struct Waiting {
 }
 
 impl Pings {
-    /// A payload that no other Ping of this connection has, and the answer to come.
+    /// A payload that no other Ping of this connection has, and the answer to come. To be called in the order in which
+    /// the Pings go out.
     pub(crate) fn register(&self, now: Instant) -> ([u8; 8], oneshot::Receiver<Duration>) {
         let (answer, receiver) = oneshot::channel();
         let mut table = lock(&self.table);
