@@ -1,0 +1,265 @@
+//! Heartbeats, and what is taken for a dead peer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic fails the test, also in what the tests have in common"
+)]
+
+mod common;
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_io::Timer;
+use common::{PipeRead, PipeReader, PipeWrite, PipeWriter, duplex};
+use coro_websocket::{
+    CloseCode, Error, Heartbeat, Message, Opcode, Phase, SinkExt, StreamExt, WrapOptions, codec, wrap_io,
+};
+use futures::{
+    executor::block_on,
+    future::{Either, select},
+};
+
+/// One interval. Nothing here says how long something takes, only what comes before what.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A server's halves, and the bare ends of its peer.
+fn server(capacity: usize, options: WrapOptions) -> (PipeRead, PipeWrite, PipeReader, PipeWriter) {
+    let ((read, write), (far_read, far_write)) = duplex(capacity);
+    let (read, write) = wrap_io(read, write, options);
+    (read, write, far_read, far_write)
+}
+
+fn with_heartbeat(heartbeat: impl Into<Heartbeat>) -> (PipeRead, PipeWrite, PipeReader, PipeWriter) {
+    server(64 << 10, WrapOptions::server().heartbeat(heartbeat))
+}
+
+fn frames(far: &mut PipeReader) -> Vec<Message> {
+    let mut bytes = far.take_all();
+    let mut rest = &mut bytes[..];
+    let mut frames = Vec::new();
+    while let Some((frame, len)) = codec::decode(rest) {
+        frames.push(frame.to_message());
+        rest = &mut rest[len..];
+    }
+    frames
+}
+
+fn masked(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec::encode(message, Some([1, 2, 3, 4]), &mut bytes);
+    bytes
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is measured is the heartbeat")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// How many intervals have passed, so many heartbeats there may be.
+fn intervals(start: Instant) -> usize {
+    usize::try_from(start.elapsed().as_nanos() / TICK.as_nanos()).unwrap()
+}
+
+/// Polls the reading half for so long; nothing may come.
+async fn idle(read: &mut PipeRead, time: Duration) {
+    let next = read.next_timeout(time).await;
+    assert!(matches!(next, Err(Error::TimedOut(Phase::Call))), "{next:?}");
+}
+
+#[test]
+fn pongs_go_out_every_interval_while_read_waits() {
+    let start = now();
+    let (mut read, _write, mut far, _far_write) = with_heartbeat(TICK);
+    block_on(idle(&mut read, 10 * TICK));
+    let beats = frames(&mut far);
+    assert!(beats.len() >= 2 && beats.len() <= intervals(start), "{beats:?}");
+    assert!(beats.iter().all(|beat| beat.opcode == Opcode::PONG && beat.payload.is_empty()));
+}
+
+#[test]
+fn pongs_go_out_while_only_the_writer_is_polled() {
+    let start = now();
+    let (_read, mut write, mut far, _far_write) = with_heartbeat(TICK);
+    block_on(async {
+        for _ in 0..20 {
+            SinkExt::flush(&mut write).await.unwrap();
+            Timer::after(TICK / 2).await;
+        }
+    });
+    let beats = frames(&mut far);
+    assert!(beats.len() >= 2 && beats.len() <= intervals(start), "{beats:?}");
+}
+
+#[test]
+fn a_waiting_writer_sends_heartbeats_where_read_is_gone() {
+    let (read, mut write, mut far, _far_write) = server(100, WrapOptions::server().heartbeat(TICK));
+    drop(read);
+    let sending =
+        thread::Builder::new().spawn(move || block_on(write.send(Message::binary(vec![0; 1000])))).unwrap();
+    let mut bytes = Vec::new();
+    while !sending.is_finished() {
+        bytes.extend(far.take_all());
+        thread::sleep(TICK / 4);
+    }
+    sending.join().unwrap().unwrap();
+    bytes.extend(far.take_all());
+    // The buffer is above its mark at first, so a heartbeat may come late, but never inside the message.
+    assert!(bytes.len() >= 1004);
+    assert!(bytes[4..1004].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn a_peer_that_answers_pings_lives() {
+    let (mut read, _write, far, far_write) = with_heartbeat(Heartbeat::ping(TICK).timeout(3 * TICK));
+    let (mut far_read, _far) = wrap_io(far, far_write, WrapOptions::client());
+    block_on(async {
+        let peer = Box::pin(async {
+            while let Some(ping) = far_read.next().await {
+                assert_eq!(ping.unwrap().opcode, Opcode::PING);
+            }
+        });
+        let us = Box::pin(async {
+            for _ in 0..10 {
+                let pong = read.next().await.unwrap().unwrap();
+                assert_eq!(pong.opcode, Opcode::PONG);
+            }
+        });
+        assert!(matches!(select(us, peer).await, Either::Left(_)));
+    });
+}
+
+#[test]
+fn silence_after_a_ping_is_an_error_and_then_the_end() {
+    let (mut read, mut write, mut far, _far_write) = with_heartbeat(Heartbeat::ping(TICK).timeout(2 * TICK));
+    block_on(async {
+        let next = read.next().await;
+        assert!(matches!(next, Some(Err(Error::TimedOut(Phase::Heartbeat)))), "{next:?}");
+        assert!(read.next().await.is_none());
+        assert!(matches!(write.text("late").await, Err(Error::Closed)));
+    });
+    let sent = frames(&mut far);
+    let (close, pings) = sent.split_last().unwrap();
+    assert!(!pings.is_empty() && pings.iter().all(|ping| ping.opcode == Opcode::PING));
+    let close = close.as_close().unwrap().unwrap();
+    assert_eq!(close.code, CloseCode::INTERNAL_ERROR);
+    assert!(far.is_ended(), "the transport is let go");
+}
+
+#[test]
+fn pongs_judge_nobody() {
+    let (mut read, _write, _far, _far_write) = with_heartbeat(Heartbeat::pong(TICK / 4));
+    block_on(idle(&mut read, 10 * TICK));
+}
+
+#[test]
+fn any_byte_is_life() {
+    let (mut read, _write, _far, mut far_write) = with_heartbeat(Heartbeat::ping(TICK).timeout(3 * TICK));
+    let message = masked(&Message::binary(vec![0; 40]));
+    let (last, start) = message.split_last().unwrap();
+    block_on(async {
+        for byte in start {
+            far_write.put(&[*byte]);
+            idle(&mut read, TICK / 2).await;
+        }
+        far_write.put(&[*last]);
+        assert_eq!(read.next().await.unwrap().unwrap().len, 40);
+    });
+}
+
+#[test]
+fn bytes_that_wait_in_the_transport_at_a_late_poll_are_life() {
+    let heartbeat = Heartbeat::ping(TICK).timeout(10 * TICK);
+    let (mut read, mut write, mut far, mut far_write) = with_heartbeat(heartbeat);
+    block_on(async {
+        idle(&mut read, 2 * TICK).await;
+        assert!(frames(&mut far).iter().any(|frame| frame.opcode == Opcode::PING));
+        far_write.put(&masked(&Message::text("here")));
+        // The writer is polled, past the deadline, and does not judge. The reader is late.
+        for _ in 0..24 {
+            write.send(Message::pong("")).await.unwrap();
+            Timer::after(TICK / 2).await;
+        }
+        let message = read.next().await.unwrap().unwrap();
+        assert_eq!(message.as_text(), Some("here"));
+        idle(&mut read, TICK).await;
+    });
+}
+
+#[test]
+fn halves_that_nobody_polls_judge_nobody() {
+    let (mut read, _write, mut far, _far_write) = with_heartbeat(Heartbeat::ping(TICK).timeout(2 * TICK));
+    block_on(async {
+        idle(&mut read, TICK + TICK / 2).await;
+        // Nobody polls, as if the machine slept: afterwards the peer has the whole time again.
+        Timer::after(20 * TICK).await;
+        far.take_all();
+        let polled = futures::poll!(read.next());
+        assert!(polled.is_pending(), "{polled:?}");
+        assert!(frames(&mut far).iter().any(|frame| frame.opcode == Opcode::PING), "a new Ping first");
+        let next = read.next().await;
+        assert!(matches!(next, Some(Err(Error::TimedOut(Phase::Heartbeat)))));
+    });
+}
+
+#[test]
+fn heartbeats_end_with_our_close() {
+    let options = WrapOptions::server().heartbeat(TICK).close_timeout(Duration::from_secs(60));
+    let (mut read, mut write, mut far, _far_write) = server(64 << 10, options);
+    block_on(async {
+        idle(&mut read, 3 * TICK).await;
+        write.close_with(1000, "").await.unwrap();
+        idle(&mut read, 5 * TICK).await;
+    });
+    let sent = frames(&mut far);
+    let close = sent.iter().position(|frame| frame.opcode == Opcode::CLOSE);
+    assert_eq!(close, Some(sent.len() - 1), "{sent:?}");
+}
+
+#[test]
+fn heartbeats_do_not_pile_up_before_a_transport_without_room() {
+    let options = WrapOptions::server().heartbeat(TICK / 4).write_buffer_len(100);
+    let (mut read, mut write, mut far, _far_write) = server(10, options);
+    block_on(async {
+        write.feed(Message::binary(vec![0; 200])).await.unwrap();
+        idle(&mut read, 10 * TICK).await;
+        assert_eq!(write.buffered(), 204 - 10, "nothing but the message, less what the pipe holds");
+        // With room again they go on.
+        let mut bytes = Vec::new();
+        for _ in 0..100 {
+            bytes.extend(far.take_all());
+            idle(&mut read, TICK / 8).await;
+        }
+        assert!(bytes.len() > 204, "{}", bytes.len());
+        assert_eq!(bytes[204..206], [0x8A, 0]);
+    });
+}
+
+#[test]
+fn a_heartbeat_of_zero_is_none() {
+    let (mut read, _write, mut far, _far_write) = with_heartbeat(Duration::ZERO);
+    block_on(idle(&mut read, 3 * TICK));
+    assert!(frames(&mut far).is_empty());
+}
+
+/// A stream that is polled, and only then.
+#[test]
+fn a_silent_peer_is_found_by_polling_alone() {
+    let (mut read, _write, _far, _far_write) = with_heartbeat(Heartbeat::ping(TICK).timeout(4 * TICK));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    loop {
+        match Pin::new(&mut read).poll_next_unpin(&mut cx) {
+            Poll::Pending => thread::sleep(TICK / 8),
+            Poll::Ready(next) => {
+                assert!(matches!(next, Some(Err(Error::TimedOut(Phase::Heartbeat)))));
+                break;
+            }
+        }
+    }
+}
