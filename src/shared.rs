@@ -9,18 +9,13 @@
 //!    outside the lock.
 //! 4. All memory is bounded: one frame staged per writer above the mark, a few Pongs, one Close.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 
 use bytes::Bytes;
 use slab::Slab;
 
 use crate::{
-    clock::{self, Alarm},
+    clock::Alarm,
     error::Error,
     frame::{CloseCode, CloseFrame, Message},
     options::{Checks, Settings},
@@ -30,9 +25,11 @@ use crate::{
 };
 
 mod accept;
+mod drain;
 #[cfg(all(test, coro_websocket_loom))]
 mod model;
 mod pings;
+mod push;
 mod signals;
 
 pub(crate) use accept::Refusal;
@@ -198,6 +195,11 @@ impl<K: Outlet> Sending<K> {
         self.outlet.as_ref().map_or(self.flushed, |outlet| outlet.flushed())
     }
 
+    /// How many bytes of frames the transport has taken.
+    fn written(&self) -> u64 {
+        self.outlet.as_ref().map_or(0, |outlet| outlet.accepted() - outlet.buffered() as u64)
+    }
+
     /// Whether the buffer is below its mark. A mark of zero means: whether it is empty.
     fn has_room(&self, high_water: usize) -> bool {
         self.outlet.as_ref().is_none_or(|outlet| outlet.buffered() < high_water.max(1))
@@ -315,6 +317,10 @@ impl<K: Outlet> Shared<K> {
         if work & (Flags::FLUSH | Flags::TIMER) != 0 {
             let _ = self.drain(sending, after, u64::MAX);
         }
+        if work & Flags::TIMER != 0 {
+            let written = sending.written();
+            sending.timers.on_written(written);
+        }
         // After the others, so that a last Close frame has its chance.
         if work & Flags::END != 0 {
             self.end(sending, after);
@@ -325,224 +331,6 @@ impl<K: Outlet> Shared<K> {
     pub(crate) fn pump(&self) {
         self.signals.raise(Flags::FLUSH);
         self.settle();
-    }
-
-    /// Moves bytes to the transport until everything before `target` is flushed.
-    fn drain(&self, sending: &mut Sending<K>, after: &mut After<K>, target: u64) -> Poll<Result<(), Error>> {
-        loop {
-            if let Some(error) = &sending.failed {
-                return Poll::Ready(Err(error.clone()));
-            }
-            let Some(outlet) = &mut sending.outlet else {
-                return Poll::Ready(Err(Error::Closed));
-            };
-            let target = target.min(outlet.accepted());
-            let flushed = outlet.flushed();
-            if flushed >= target && sending.shut != Shut::Wanted {
-                return Poll::Ready(Ok(()));
-            }
-            let wakes = self.signals.transport_wakes();
-            if sending.blocked_at == Some(wakes) {
-                // Nothing has changed since it had no room.
-                after.blocked = Some(wakes);
-                return Poll::Pending;
-            }
-            let mut cx = Context::from_waker(&self.transport_waker);
-            self.signals.begin_poll();
-            let mut polled = outlet.poll_flush_to(&mut cx, target);
-            if polled.is_ready() && sending.shut == Shut::Wanted && outlet.flushed() == outlet.accepted() {
-                // A transport that cannot be shut any more is as good as shut.
-                match outlet.poll_shut(&mut cx) {
-                    Poll::Ready(_) => {
-                        sending.shut = Shut::Done;
-                        self.signals.raise(Flags::SHUT);
-                        after.wake_read = true;
-                    }
-                    Poll::Pending => polled = Poll::Pending,
-                }
-            }
-            if self.signals.end_poll() {
-                after.wake_read = true;
-                after.wake_writers = true;
-            }
-            if outlet.flushed() != flushed {
-                after.wake_writers = true;
-            }
-            if outlet.flushed() == outlet.accepted() {
-                after.unflushed = false;
-                if self.signals.has(Flags::UNFLUSHED) {
-                    self.signals.clear(Flags::UNFLUSHED);
-                }
-            }
-            if sending.close_end.is_some_and(|end| outlet.flushed() >= end)
-                && self.signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
-            {
-                after.wake_read = true;
-            }
-            match polled {
-                // Where the transport has woken us meanwhile, those who wait are woken and poll it again. Not here:
-                // it may go on like that until the task has yielded.
-                Poll::Pending => {
-                    sending.blocked_at = Some(wakes);
-                    after.blocked = Some(wakes);
-                    if sending.pong_held && sending.has_room(self.high_water) {
-                        self.place_replies(sending, after);
-                    }
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(())) if sending.pong_held && sending.has_room(self.high_water) => {
-                    self.place_replies(sending, after);
-                }
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(error)) => {
-                    self.fail_writing(sending, after, error);
-                }
-            }
-        }
-    }
-
-    /// The transport takes no more. `Read` goes on: the peer's Close may still be in what it sent.
-    fn fail_writing(&self, sending: &mut Sending<K>, after: &mut After<K>, error: Error) {
-        lock(&self.slots).write_error = Some(error.clone());
-        sending.failed = Some(error);
-        sending.waiting.clear();
-        self.signals.raise(Flags::WRITE_FAILED | Flags::CLOSED);
-        after.wake_read = true;
-        after.wake_writers = true;
-    }
-
-    /// Takes what `Read` left in the slots.
-    fn place_replies(&self, sending: &mut Sending<K>, after: &mut After<K>) {
-        let (mut pongs, close, shut) = {
-            let mut slots = lock(&self.slots);
-            (std::mem::take(&mut slots.pongs), slots.close.take(), std::mem::take(&mut slots.shut))
-        };
-        sending.pong_held = false;
-        if sending.check_open().is_ok() {
-            while !pongs.is_empty() && sending.has_room(self.high_water) {
-                let Some(payload) = pongs.pop_front() else { break };
-                if self.push(sending, after, Message::pong(payload)).is_err() {
-                    break;
-                }
-            }
-            // Above the mark only the latest Ping is answered, when there is room again.
-            if let Some(latest) = pongs.pop_back() {
-                sending.pong_held = true;
-                let mut slots = lock(&self.slots);
-                if slots.pongs.is_empty() {
-                    slots.pongs.push_back(latest);
-                }
-            }
-        }
-        if let Some(close) = close {
-            let _ = self.push_close(sending, after, close);
-        }
-        if shut && sending.shut == Shut::No {
-            sending.shut = Shut::Wanted;
-            self.signals.raise(Flags::FLUSH);
-        }
-    }
-
-    fn push(&self, sending: &mut Sending<K>, after: &mut After<K>, message: Message) -> Result<usize, Error> {
-        let Some(outlet) = &mut sending.outlet else {
-            return Err(Error::Closed);
-        };
-        let wire_len = match outlet.push(message) {
-            Ok(wire_len) => wire_len,
-            Err(error) => {
-                // No masking key could be drawn. What would follow this frame must not go out without it.
-                self.fail_writing(sending, after, error.clone());
-                return Err(error);
-            }
-        };
-        let add = |count: &AtomicU64, more: u64| {
-            count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-        };
-        add(&self.counts.frames_out, 1);
-        add(&self.counts.bytes_out, wire_len as u64);
-        after.unflushed = true;
-        Ok(wire_len)
-    }
-
-    /// Our Close frame: nothing but what is buffered before it goes out any more.
-    fn push_close(
-        &self,
-        sending: &mut Sending<K>,
-        after: &mut After<K>,
-        close: Message,
-    ) -> Result<usize, Error> {
-        if sending.close_end.is_some() {
-            return Ok(0);
-        }
-        let said = CloseFrame::parse(&close.payload).ok();
-        let wire_len = self.push(sending, after, close)?;
-        sending.close_end = sending.outlet.as_ref().map(|outlet| outlet.accepted());
-        sending.open = None;
-        for (id, _) in sending.waiting.drain(..) {
-            if let Some(writer) = sending.writers.get_mut(id) {
-                writer.waiting = false;
-                writer.lost = true;
-            }
-        }
-        lock(&self.slots).close_frames.sent = said;
-        self.start_closing(sending, self.close_timeout);
-        self.signals.raise(Flags::CLOSED | Flags::CLOSING);
-        after.wake_writers = true;
-        Ok(wire_len)
-    }
-
-    /// From now on the closing handshake may take this long, unless that was said before.
-    fn start_closing(&self, sending: &mut Sending<K>, timeout: Duration) {
-        if let Some(deadline) = clock::now().checked_add(timeout) {
-            sending.timers.close_by(deadline);
-            self.signals.raise(Flags::TIMER);
-        }
-    }
-
-    fn on_time(&self, sending: &mut Sending<K>, after: &mut After<K>) {
-        let mut cx = Context::from_waker(&self.timer_waker);
-        while sending.outlet.is_some() {
-            let received = self.counts.bytes_in.load(Ordering::Relaxed);
-            let due = sending.timers.due(clock::now(), received);
-            if let Some(ping) = due.beat
-                && sending.check_open().is_ok()
-                && sending.has_room(self.high_water)
-            {
-                let beat = if ping { Message::ping(Bytes::new()) } else { Message::pong(Bytes::new()) };
-                let _ = self.push(sending, after, beat);
-            }
-            if due.silence {
-                self.counts.silent_at.store(received, Ordering::Relaxed);
-                self.signals.raise(Flags::SILENT);
-                after.wake_read = true;
-            }
-            if due.close {
-                let _ = self.drain(sending, after, u64::MAX);
-                return self.end(sending, after);
-            }
-            let Some(next) = sending.timers.next() else {
-                return sending.alarm.disarm();
-            };
-            if sending.alarm.poll_at(&mut cx, next).is_pending() {
-                return;
-            }
-        }
-    }
-
-    /// The connection is over, for both halves.
-    fn end(&self, sending: &mut Sending<K>, after: &mut After<K>) {
-        if let Some(outlet) = sending.outlet.take() {
-            sending.flushed = outlet.flushed();
-            after.outlet = Some(outlet);
-        }
-        sending.failed.get_or_insert(Error::Closed);
-        sending.waiting.clear();
-        sending.alarm.disarm();
-        lock(&self.slots).over = true;
-        self.signals.raise(Flags::STOP | Flags::CLOSED);
-        after.forget_pings = true;
-        after.wake_read = true;
-        after.wake_writers = true;
     }
 }
 

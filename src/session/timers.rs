@@ -17,6 +17,15 @@ pub(crate) struct Due {
     pub(crate) close: bool,
 }
 
+/// How many bytes have gone through so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// From the peer.
+    pub(crate) received: u64,
+    /// Into the transport.
+    pub(crate) written: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Timers {
     heartbeat: Option<Heartbeat>,
@@ -29,8 +38,12 @@ pub(crate) struct Timers {
 #[derive(Debug, Clone, Copy)]
 struct Awaited {
     deadline: Instant,
-    /// How many bytes had been received when the Ping was sent.
+    /// How many bytes had been received when the Ping was due.
     received: u64,
+    /// How many had been written when that was last looked at.
+    written: u64,
+    /// How many will have been written when the Ping is; `None` while it could not even be buffered.
+    end: Option<u64>,
     /// Whether the reader has been told.
     told: bool,
 }
@@ -57,8 +70,28 @@ impl Timers {
         self.close_at = None;
     }
 
-    /// What is due by `now`, when so many bytes have been received in all.
-    pub(crate) fn due(&mut self, now: Instant, received: u64) -> Due {
+    /// Whether a Ping is awaited that has not been buffered: then one must be, though there be no room.
+    pub(crate) fn lacks_ping(&self) -> bool {
+        self.awaited.is_some_and(|awaited| awaited.end.is_none())
+    }
+
+    /// A Ping has been buffered, and is out when so many bytes have been written.
+    pub(crate) fn on_ping(&mut self, end: u64) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.end.get_or_insert(end);
+        }
+    }
+
+    /// So many bytes have been written.
+    pub(crate) fn on_written(&mut self, written: u64) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.written = written;
+        }
+    }
+
+    /// What is due by `now`.
+    pub(crate) fn due(&mut self, now: Instant, traffic: Traffic) -> Due {
+        let Traffic { received, written } = traffic;
         let mut due =
             Due { close: self.close_at.take_if(|deadline| *deadline <= now).is_some(), ..Due::default() };
         let Some(Heartbeat { every, timeout }) = self.heartbeat else {
@@ -77,7 +110,12 @@ impl Timers {
             && awaited.deadline <= now
             && !awaited.told
         {
-            if slept(awaited.deadline, now, timeout) {
+            let was_out = awaited.end.is_some_and(|end| end <= awaited.written);
+            if !was_out && awaited.written < written {
+                // The Ping stood behind what a slow peer has been taking: it lives.
+                awaited.written = written;
+                awaited.deadline = now.checked_add(timeout).unwrap_or(now);
+            } else if slept(awaited.deadline, now, timeout) {
                 // The machine slept, or nobody polled: the peer gets a new Ping and the whole time again.
                 self.awaited = None;
                 due.beat = Some(true);
@@ -87,8 +125,13 @@ impl Timers {
             }
         }
         if due.beat.is_some() && self.awaited.is_none() {
-            self.awaited =
-                now.checked_add(timeout).map(|deadline| Awaited { deadline, received, told: false });
+            self.awaited = now.checked_add(timeout).map(|deadline| Awaited {
+                deadline,
+                received,
+                written,
+                end: None,
+                told: false,
+            });
         }
         due
     }
@@ -111,11 +154,15 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    fn heard(received: u64) -> Traffic {
+        Traffic { received, written: 0 }
+    }
+
     fn start(heartbeat: Heartbeat) -> (Timers, Instant) {
         #[expect(clippy::disallowed_methods, reason = "some instant to start from")]
         let now = Instant::now();
         let mut timers = Timers::new(Some(heartbeat));
-        assert_eq!(timers.due(now, 0), Due::default(), "the first beat comes after one interval");
+        assert_eq!(timers.due(now, heard(0)), Due::default(), "the first beat comes after one interval");
         (timers, now)
     }
 
@@ -125,7 +172,7 @@ mod tests {
         for beat in 1..100 {
             let now = start + 10 * S * beat;
             assert_eq!(timers.next(), Some(now));
-            assert_eq!(timers.due(now, 0), Due { beat: Some(false), ..Due::default() });
+            assert_eq!(timers.due(now, heard(0)), Due { beat: Some(false), ..Due::default() });
         }
     }
 
@@ -137,7 +184,7 @@ mod tests {
             let mut silent = None;
             // The peer answers the first Ping and then dies.
             while let Some(now) = timers.next().filter(|_| silent.is_none()) {
-                let due = timers.due(now, received);
+                let due = timers.due(now, heard(received));
                 if due.beat.is_some() && now == start + every * S {
                     received += 2;
                 }
@@ -148,22 +195,57 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_peer_lives_while_it_takes_what_stands_before_the_ping() {
+        let (mut timers, start) = start(Heartbeat::ping(10 * S));
+        let mut now = start + 10 * S;
+        assert_eq!(timers.due(now, heard(0)).beat, Some(true));
+        assert!(timers.lacks_ping(), "one Ping is buffered though there be no room");
+        timers.on_ping(1000);
+        assert!(!timers.lacks_ping());
+        for written in (100..=1000).step_by(100) {
+            now += 10 * S;
+            assert!(!timers.due(now, Traffic { received: 0, written }).silence, "{written}");
+        }
+        now += 10 * S;
+        let silent = timers.due(now, Traffic { received: 0, written: 2000 }).silence;
+        assert!(silent, "the Ping is out; what is written behind it is no life");
+    }
+
+    #[test]
+    fn a_ping_that_is_out_at_once_gives_no_more_time() {
+        let (mut timers, start) = start(Heartbeat::ping(10 * S));
+        timers.due(start + 10 * S, heard(0));
+        timers.on_ping(2);
+        timers.on_written(2);
+        assert!(timers.due(start + 20 * S, Traffic { received: 0, written: 2000 }).silence);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_before_the_ping_is_silent() {
+        let (mut timers, start) = start(Heartbeat::ping(10 * S));
+        timers.due(start + 10 * S, heard(0));
+        timers.on_ping(1000);
+        timers.on_written(0);
+        assert!(timers.due(start + 20 * S, heard(0)).silence);
+    }
+
+    #[test]
     fn any_byte_is_life() {
         let (mut timers, _) = start(Heartbeat::ping(10 * S));
         for received in 0..1000 {
             let now = timers.next().unwrap();
-            assert!(!timers.due(now, received).silence);
+            assert!(!timers.due(now, heard(received)).silence);
         }
     }
 
     #[test]
     fn nothing_is_judged_right_after_the_machine_slept() {
         let (mut timers, start) = start(Heartbeat::ping(10 * S));
-        assert_eq!(timers.due(start + 10 * S, 0).beat, Some(true));
+        assert_eq!(timers.due(start + 10 * S, heard(0)).beat, Some(true));
         let woken = start + 3600 * S;
-        assert_eq!(timers.due(woken, 0), Due { beat: Some(true), ..Due::default() });
-        assert!(!timers.due(woken + 9 * S, 0).silence, "one fresh interval first");
-        assert!(timers.due(woken + 10 * S, 0).silence);
+        assert_eq!(timers.due(woken, heard(0)), Due { beat: Some(true), ..Due::default() });
+        assert!(!timers.due(woken + 9 * S, heard(0)).silence, "one fresh interval first");
+        assert!(timers.due(woken + 10 * S, heard(0)).silence);
     }
 
     #[test]
@@ -172,7 +254,7 @@ mod tests {
         timers.close_by(start + 5 * S);
         timers.close_by(start + 9 * S);
         assert_eq!(timers.next(), Some(start + 5 * S));
-        assert_eq!(timers.due(start + 5 * S, 0), Due { close: true, ..Due::default() });
+        assert_eq!(timers.due(start + 5 * S, heard(0)), Due { close: true, ..Due::default() });
         assert_eq!(timers.next(), None);
     }
 }

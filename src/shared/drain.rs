@@ -1,0 +1,155 @@
+//! How what is buffered gets out, when something is due, and how it all ends.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::{After, Flags, Sending, Shared, Shut};
+use crate::{
+    clock,
+    error::Error,
+    frame::Message,
+    session::timers::Traffic,
+    sync::{Ordering, lock},
+    writer::Outlet,
+};
+
+impl<K: Outlet> Shared<K> {
+    /// Moves bytes to the transport until everything before `target` is flushed.
+    pub(super) fn drain(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        target: u64,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(error) = &sending.failed {
+                return Poll::Ready(Err(error.clone()));
+            }
+            let Some(outlet) = &mut sending.outlet else {
+                return Poll::Ready(Err(Error::Closed));
+            };
+            let target = target.min(outlet.accepted());
+            let flushed = outlet.flushed();
+            if flushed >= target && sending.shut != Shut::Wanted {
+                return Poll::Ready(Ok(()));
+            }
+            let wakes = self.signals.transport_wakes();
+            if sending.blocked_at == Some(wakes) {
+                // Nothing has changed since it had no room.
+                after.blocked = Some(wakes);
+                return Poll::Pending;
+            }
+            let mut cx = Context::from_waker(&self.transport_waker);
+            self.signals.begin_poll();
+            let mut polled = outlet.poll_flush_to(&mut cx, target);
+            if polled.is_ready() && sending.shut == Shut::Wanted && outlet.flushed() == outlet.accepted() {
+                // A transport that cannot be shut any more is as good as shut.
+                match outlet.poll_shut(&mut cx) {
+                    Poll::Ready(_) => {
+                        sending.shut = Shut::Done;
+                        self.signals.raise(Flags::SHUT);
+                        after.wake_read = true;
+                    }
+                    Poll::Pending => polled = Poll::Pending,
+                }
+            }
+            if self.signals.end_poll() {
+                after.wake_read = true;
+                after.wake_writers = true;
+            }
+            if outlet.flushed() != flushed {
+                after.wake_writers = true;
+            }
+            if outlet.flushed() == outlet.accepted() {
+                after.unflushed = false;
+                if self.signals.has(Flags::UNFLUSHED) {
+                    self.signals.clear(Flags::UNFLUSHED);
+                }
+            }
+            if sending.close_end.is_some_and(|end| outlet.flushed() >= end)
+                && self.signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
+            {
+                after.wake_read = true;
+            }
+            match polled {
+                // Where the transport has woken us meanwhile, those who wait are woken and poll it again. Not here:
+                // it may go on like that until the task has yielded.
+                Poll::Pending => {
+                    sending.blocked_at = Some(wakes);
+                    after.blocked = Some(wakes);
+                    if sending.pong_held && sending.has_room(self.high_water) {
+                        self.place_replies(sending, after);
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) if sending.pong_held && sending.has_room(self.high_water) => {
+                    self.place_replies(sending, after);
+                }
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => {
+                    self.fail_writing(sending, after, error);
+                }
+            }
+        }
+    }
+
+    /// The transport takes no more. `Read` goes on: the peer's Close may still be in what it sent.
+    pub(super) fn fail_writing(&self, sending: &mut Sending<K>, after: &mut After<K>, error: Error) {
+        lock(&self.slots).write_error = Some(error.clone());
+        sending.failed = Some(error);
+        sending.waiting.clear();
+        self.signals.raise(Flags::WRITE_FAILED | Flags::CLOSED);
+        after.wake_read = true;
+        after.wake_writers = true;
+    }
+
+    pub(super) fn on_time(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        let mut cx = Context::from_waker(&self.timer_waker);
+        while sending.outlet.is_some() {
+            let received = self.counts.bytes_in.load(Ordering::Relaxed);
+            let due = sending.timers.due(clock::now(), Traffic { received, written: sending.written() });
+            if let Some(ping) = due.beat
+                && sending.check_open().is_ok()
+                && (sending.has_room(self.high_water) || sending.timers.lacks_ping())
+            {
+                let beat = if ping { Message::ping(Bytes::new()) } else { Message::pong(Bytes::new()) };
+                let _ = self.push(sending, after, beat);
+                if ping && let Some(outlet) = &sending.outlet {
+                    sending.timers.on_ping(outlet.accepted());
+                }
+            }
+            if due.silence {
+                self.counts.silent_at.store(received, Ordering::Relaxed);
+                self.signals.raise(Flags::SILENT);
+                after.wake_read = true;
+            }
+            if due.close {
+                let _ = self.drain(sending, after, u64::MAX);
+                return self.end(sending, after);
+            }
+            let Some(next) = sending.timers.next() else {
+                return sending.alarm.disarm();
+            };
+            if sending.alarm.poll_at(&mut cx, next).is_pending() {
+                return;
+            }
+        }
+    }
+
+    /// The connection is over, for both halves.
+    pub(super) fn end(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        if let Some(outlet) = sending.outlet.take() {
+            sending.flushed = outlet.flushed();
+            after.outlet = Some(outlet);
+        }
+        sending.failed.get_or_insert(Error::Closed);
+        sending.waiting.clear();
+        sending.alarm.disarm();
+        lock(&self.slots).over = true;
+        self.signals.raise(Flags::STOP | Flags::CLOSED);
+        after.forget_pings = true;
+        after.wake_read = true;
+        after.wake_writers = true;
+    }
+}

@@ -1,0 +1,107 @@
+//! How frames get into the outlet: replies that `Read` left in the slots, our Close, and all others.
+
+use std::time::Duration;
+
+use super::{After, Flags, Sending, Shared, Shut};
+use crate::{
+    clock,
+    error::Error,
+    frame::{CloseFrame, Message},
+    sync::{AtomicU64, Ordering, lock},
+    writer::Outlet,
+};
+
+impl<K: Outlet> Shared<K> {
+    /// Takes what `Read` left in the slots.
+    pub(super) fn place_replies(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        let (mut pongs, close, shut) = {
+            let mut slots = lock(&self.slots);
+            (std::mem::take(&mut slots.pongs), slots.close.take(), std::mem::take(&mut slots.shut))
+        };
+        sending.pong_held = false;
+        if sending.check_open().is_ok() {
+            while !pongs.is_empty() && sending.has_room(self.high_water) {
+                let Some(payload) = pongs.pop_front() else { break };
+                if self.push(sending, after, Message::pong(payload)).is_err() {
+                    break;
+                }
+            }
+            // Above the mark only the latest Ping is answered, when there is room again.
+            if let Some(latest) = pongs.pop_back() {
+                sending.pong_held = true;
+                let mut slots = lock(&self.slots);
+                if slots.pongs.is_empty() {
+                    slots.pongs.push_back(latest);
+                }
+            }
+        }
+        if let Some(close) = close {
+            let _ = self.push_close(sending, after, close);
+        }
+        if shut && sending.shut == Shut::No {
+            sending.shut = Shut::Wanted;
+            self.signals.raise(Flags::FLUSH);
+        }
+    }
+
+    pub(super) fn push(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        message: Message,
+    ) -> Result<usize, Error> {
+        let Some(outlet) = &mut sending.outlet else {
+            return Err(Error::Closed);
+        };
+        let wire_len = match outlet.push(message) {
+            Ok(wire_len) => wire_len,
+            Err(error) => {
+                // No masking key could be drawn. What would follow this frame must not go out without it.
+                self.fail_writing(sending, after, error.clone());
+                return Err(error);
+            }
+        };
+        let add = |count: &AtomicU64, more: u64| {
+            count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.counts.frames_out, 1);
+        add(&self.counts.bytes_out, wire_len as u64);
+        after.unflushed = true;
+        Ok(wire_len)
+    }
+
+    /// Our Close frame: nothing but what is buffered before it goes out any more.
+    pub(super) fn push_close(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        close: Message,
+    ) -> Result<usize, Error> {
+        if sending.close_end.is_some() {
+            return Ok(0);
+        }
+        let said = CloseFrame::parse(&close.payload).ok();
+        let wire_len = self.push(sending, after, close)?;
+        sending.close_end = sending.outlet.as_ref().map(|outlet| outlet.accepted());
+        sending.open = None;
+        for (id, _) in sending.waiting.drain(..) {
+            if let Some(writer) = sending.writers.get_mut(id) {
+                writer.waiting = false;
+                writer.lost = true;
+            }
+        }
+        lock(&self.slots).close_frames.sent = said;
+        self.start_closing(sending, self.close_timeout);
+        self.signals.raise(Flags::CLOSED | Flags::CLOSING);
+        after.wake_writers = true;
+        Ok(wire_len)
+    }
+
+    /// From now on the closing handshake may take this long, unless that was said before.
+    pub(super) fn start_closing(&self, sending: &mut Sending<K>, timeout: Duration) {
+        if let Some(deadline) = clock::now().checked_add(timeout) {
+            sending.timers.close_by(deadline);
+            self.signals.raise(Flags::TIMER);
+        }
+    }
+}
