@@ -6,17 +6,19 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     deadline::Deadline,
+    deflate::{check_answer, offered_names},
     entropy,
     error::{Error, HandshakeError, OptionsError},
     exchange::{read_body, read_head, send},
     handshake::{
         Response,
         body::Body,
+        extension::parse_extensions,
         key::{accept_key, encode_key},
         request::encode_request,
         response::{Offer, check_response},
     },
-    options::{HeadLimits, Options},
+    options::{Deflate, HeadLimits, Options, Settings},
     url::{Authority, default_port, parse_host},
     wrap::{IoRead, IoWrite, assemble},
 };
@@ -66,29 +68,38 @@ where
     W: AsyncWrite + Unpin,
 {
     let deadline = Deadline::after(options.timeout);
-    let (response, leftover) = open(&mut read, &mut write, &options, deadline).await?;
-    let (read, write) = assemble(read, leftover, write, &options.settings);
+    let (response, settings, leftover) = open(&mut read, &mut write, &options, deadline).await?;
+    let (read, write) = assemble(read, leftover, write, &settings);
     Ok((response, read, write))
 }
 
-/// The opening handshake: the response that opened the connection, and the bytes of the first frames.
+/// The opening handshake: the response that opened the connection, what holds for that, and the bytes of the
+/// first frames.
 pub(crate) async fn open<R, W>(
     read: &mut R,
     write: &mut W,
     options: &Options,
     deadline: Deadline,
-) -> Result<(Response, Vec<u8>), Error>
+) -> Result<(Response, Settings, Vec<u8>), Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     options.settings.check()?;
+    options.deflate.iter().try_for_each(Deflate::check)?;
     let key = encode_key(entropy::draw()?);
     let request = encode_request(options, &authority(options)?, &key)?;
     let (response, leftover) = deadline.within(exchange(read, write, &request, options.limits)).await?;
-    let offer = Offer { accept: &accept_key(&key), subprotocols: &options.subprotocols, extensions: &[] };
-    let Err(error) = check_response(&response, offer) else {
-        return Ok((response, leftover));
+    let extensions = offered_names(&options.deflate);
+    let offer = Offer { accept: &accept_key(&key), subprotocols: &options.subprotocols, extensions };
+    let checked = check_response(&response, offer)
+        .and_then(|()| check_answer(&options.deflate, &parse_extensions(response.headers())?));
+    let error = match checked {
+        Ok(deflate) => {
+            let response = response.with_deflate(deflate.as_ref().map(Deflate::params));
+            return Ok((response, Settings { deflate, ..options.settings }, leftover));
+        }
+        Err(error) => error,
     };
     let mut body = Body::new(&response, options.limits.max_len);
     body.push(&leftover);

@@ -234,6 +234,9 @@ pub enum ProtocolError {
     FrameTooLarge,
     /// A message above the limit for one message.
     MessageTooLarge,
+    /// A compressed message that cannot be inflated
+    /// ([RFC 7692 §7.2.2](https://www.rfc-editor.org/rfc/rfc7692#section-7.2.2)).
+    Deflate,
 }
 
 impl fmt::Display for ProtocolError {
@@ -255,6 +258,7 @@ impl fmt::Display for ProtocolError {
             Self::CloseReason => "close reason is not UTF-8",
             Self::FrameTooLarge => "frame is too large",
             Self::MessageTooLarge => "message is too large",
+            Self::Deflate => "compressed message is malformed",
         })
     }
 }
@@ -323,6 +327,8 @@ pub enum OptionsError {
     Status,
     /// A heartbeat without an interval.
     Heartbeat,
+    /// A level or a window of the compression is out of its range.
+    Deflate,
 }
 
 impl fmt::Display for OptionsError {
@@ -339,6 +345,7 @@ impl fmt::Display for OptionsError {
             Self::Origin => "an allowed origin is malformed",
             Self::Status => "the status is not from 200 to 599",
             Self::Heartbeat => "a heartbeat needs an interval above zero",
+            Self::Deflate => "a level or a window of the compression is out of its range",
         })
     }
 }
@@ -368,7 +375,7 @@ pub enum HandshakeError {
     Accept,
     /// The server chose a subprotocol that was not offered, or several; or a list of them is malformed.
     Subprotocol,
-    /// The server chose an extension that was not offered; or a list of them is malformed.
+    /// The server chose an extension that was not offered, or not as it was; or a list of them is malformed.
     Extension,
     /// The request's method is not GET.
     Method,

@@ -34,7 +34,9 @@ pub use opcode::Opcode;
 pub struct Message {
     /// Whether this is the last fragment of a message. Default: `true`.
     pub fin: bool,
-    /// The first reserved bit; permessage-deflate gives it a meaning.
+    /// The first reserved bit. Where compression was agreed on, a received frame has it cleared, and one that is
+    /// sent may have it set: then the payload is that of a message that the caller has compressed
+    /// ([RFC 7692 §6](https://www.rfc-editor.org/rfc/rfc7692#section-6)), and goes out as it is.
     pub rsv1: bool,
     /// The second reserved bit.
     pub rsv2: bool,

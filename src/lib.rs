@@ -41,18 +41,20 @@
 //! 3. The opening handshake: [`connect_io`] sends a request and checks the [`Response`]; [`accept_io`] reads a
 //!    [`Request`], and [`Upgrade`] answers it.
 //! 4. Frames are bytes and fields: [`Message`], [`FrameView`], [`codec`].
-//! 5. Extensions: none yet.
+//! 5. The extension permessage-deflate: messages are compressed on their way out and inflated as they come, where
+//!    both sides agreed on it.
 //! 6. Rules across frames: fragments, text, limits, closing, deadlines.
 //! 7. The codec on input and output: [`FrameReader`], [`FrameWriter`].
 //! 8. The halves: [`Read`] and [`Write`], which share the outgoing side; [`Messages`], [`shutdown`].
 //!
 //! # Features
 //!
-//! There are none yet.
+//! - `deflate`, on by default: permessage-deflate (RFC 7692), `Deflate` and `DeflateParams`. It is off until
+//!   [`Options`], [`AcceptOptions`] or [`WrapOptions`] switch it on.
 //!
 //! # Not supported
 //!
-//! Opening sockets, TLS and permessage-deflate; WebSockets over HTTP/2 and HTTP/3 (RFC 8441, RFC 9220). A process
+//! Opening sockets and TLS; WebSockets over HTTP/2 and HTTP/3 (RFC 8441, RFC 9220). A process
 //! that has live connections must not fork: both processes would draw the same masking keys.
 
 mod error;
@@ -63,6 +65,8 @@ mod url;
 mod handshake;
 
 mod frame;
+
+mod deflate;
 
 mod session;
 
@@ -97,6 +101,8 @@ pub use futures::{SinkExt, StreamExt};
 pub use handshake::{Headers, Reply, Request, Response};
 pub use messages::{Data, Messages};
 pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
+#[cfg(feature = "deflate")]
+pub use options::{Deflate, DeflateParams};
 pub use read::Read;
 pub use reader::{FrameReader, Source};
 pub use server::{Refused, Upgrade, accept_io};

@@ -5,10 +5,19 @@ use std::time::Duration;
 use crate::error::OptionsError;
 
 mod client;
+#[cfg_attr(not(feature = "deflate"), path = "options/no_deflate.rs")]
+mod deflate;
 mod server;
 
 pub(crate) use client::Credentials;
 pub use client::Options;
+pub(crate) use deflate::encode_offers;
+#[cfg(feature = "deflate")]
+pub(crate) use deflate::names as deflate_names;
+#[cfg(not(feature = "deflate"))]
+pub(crate) use deflate::{Deflate, DeflateParams};
+#[cfg(feature = "deflate")]
+pub use deflate::{Deflate, DeflateParams};
 pub(crate) use server::Policy;
 pub use server::{Accept, AcceptOptions, Origins};
 
@@ -120,6 +129,8 @@ pub(crate) struct Settings {
     pub(crate) write_buffer_len: usize,
     pub(crate) close_timeout: Duration,
     pub(crate) heartbeat: Option<Heartbeat>,
+    /// What was agreed on; before the opening handshake, what a server accepts.
+    pub(crate) deflate: Option<Deflate>,
 }
 
 impl Settings {
@@ -134,6 +145,7 @@ impl Settings {
             write_buffer_len: 64 << 10,
             close_timeout: Duration::from_secs(5),
             heartbeat: None,
+            deflate: None,
         }
     }
 
@@ -143,7 +155,7 @@ impl Settings {
             Some(beat) if beat.every.is_zero() || beat.timeout.is_some_and(|timeout| timeout.is_zero()) => {
                 Err(OptionsError::Heartbeat)
             }
-            _ => Ok(()),
+            _ => self.deflate.as_ref().map_or(Ok(()), Deflate::check),
         }
     }
 
@@ -266,6 +278,16 @@ impl WrapOptions {
     #[must_use]
     pub fn mask(mut self, mask: bool) -> Self {
         self.settings.mask = Some(mask);
+        self
+    }
+
+    /// Compresses messages, as was agreed on in the opening handshake. Default: off. A window outside of 9 to 15
+    /// bits is taken for the nearest that can be, but that with 8 bits for the own side nothing is compressed.
+    /// With [`Checks::Off`] frames pass as they are, compressed or not.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.settings.deflate = Some(deflate);
         self
     }
 

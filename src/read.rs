@@ -23,7 +23,7 @@ use crate::{
     reader::Source,
     session::closing::CloseFrames,
     shared::{Flags, Shared, Stats, Stop},
-    sync::Ordering,
+    sync::{AtomicU64, Ordering},
     writer::Outlet,
 };
 
@@ -293,8 +293,11 @@ impl<S: Source, K: Outlet> Read<S, K> {
     fn on_frame(&mut self) -> bool {
         let Some(source) = &self.source else { return false };
         let frame = source.view();
-        let count = &self.shared.counts.frames_in;
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let add = |count: &AtomicU64, more: u64| {
+            count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.shared.counts.frames_in, 1);
+        add(&self.shared.counts.payload_in, frame.payload.len() as u64);
         if !frame.opcode.is_control() {
             return true;
         }

@@ -14,6 +14,7 @@ use futures::{
 };
 
 use crate::{
+    deflate::Inflater,
     error::{Error, ProtocolError},
     frame::{
         FrameView, Message, Opcode,
@@ -21,7 +22,7 @@ use crate::{
         header::{self, Header},
         mask::mask,
     },
-    options::WrapOptions,
+    options::{Checks, Settings, WrapOptions},
     pool,
     session::Inbound,
 };
@@ -94,6 +95,9 @@ pub struct FrameReader<R> {
     stage: Stage,
     current: Current,
     body: Body,
+    inflater: Option<Inflater>,
+    /// Whether the payload that is coming in is compressed.
+    compressed: bool,
 }
 
 /// What the next byte belongs to.
@@ -208,16 +212,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// and other options for sending have no meaning here.
     #[must_use]
     pub fn new(io: R, options: WrapOptions) -> Self {
-        Self::with_leftover(io, Inbound::new(&options.settings), &[])
+        Self::with_leftover(io, &options.settings, &[])
     }
 
     /// A reader whose first bytes came behind the head of the opening handshake.
-    pub(crate) fn with_leftover(io: R, rules: Inbound, leftover: &[u8]) -> Self {
+    pub(crate) fn with_leftover(io: R, settings: &Settings, leftover: &[u8]) -> Self {
         let mut input = Input::default();
         input.put(leftover);
         let header = Header::of(&Message::default(), None);
         let (stage, current, body) = (Stage::Header, Current::Body, Body::default());
-        Self { io, input, rules, header, stage, current, body }
+        let rules = Inbound::new(settings);
+        let deflate = settings.deflate.as_ref().filter(|_| settings.checks != Checks::Off);
+        let inflater = deflate.map(|deflate| Inflater::new(deflate, settings.role));
+        Self { io, input, rules, header, stage, current, body, inflater, compressed: false }
     }
 
     /// Waits for the next frame and lends it: nothing is copied and nothing counted. `None` is the end of the
@@ -271,10 +278,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if !plain {
             self.rules.on_header(&header, header_len)?;
         }
-        self.header = header;
+        self.compressed = !plain && self.rules.is_compressed(&header);
+        self.header = if self.compressed { header.without_rsv1() } else { header };
         let len = usize::try_from(header.len).unwrap_or(usize::MAX);
         let start = self.input.start + header_len;
-        if len <= self.input.end - start && (lend || len < ONE_PASS_FROM) {
+        if len <= self.input.end - start && (lend || len < ONE_PASS_FROM) && !self.compressed {
             return self.on_whole(start..start + len, plain);
         }
         if plain {
@@ -306,12 +314,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Some of the payload has come. Says whether that was the last of it.
     fn on_payload(&mut self) -> Result<bool, ProtocolError> {
-        let bytes = self.input.bytes();
-        let part = bytes.get(..self.body.missing()).unwrap_or(bytes);
-        let part_len = part.len();
-        let part = self.body.extend(part, self.header.masking_key);
-        self.input.start += part_len;
-        self.rules.on_payload(&self.header, part)?;
+        if self.compressed {
+            self.inflate()?;
+        } else {
+            self.copy()?;
+        }
         if self.body.missing() > 0 {
             return Ok(false);
         }
@@ -319,6 +326,38 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.stage = Stage::Header;
         self.current = Current::Body;
         Ok(true)
+    }
+
+    /// Takes what has come of the payload as it is.
+    fn copy(&mut self) -> Result<(), ProtocolError> {
+        let bytes = self.input.bytes();
+        let part = bytes.get(..self.body.missing()).unwrap_or(bytes);
+        let part_len = part.len();
+        let part = self.body.extend(part, self.header.masking_key);
+        self.input.start += part_len;
+        self.rules.on_payload(&self.header, part)
+    }
+
+    /// Inflates what has come of the payload. What comes out is checked piece by piece, then kept.
+    fn inflate(&mut self) -> Result<(), ProtocolError> {
+        let Self { input, header, body, rules, inflater: Some(inflater), .. } = self else {
+            return Ok(());
+        };
+        let end = input.end.min(input.start.saturating_add(body.missing()));
+        let part = input.chunk.get_mut(input.start..end).unwrap_or_default();
+        input.start = end;
+        body.unmask(part, header.masking_key);
+        let last = header.fin() && body.missing() == 0;
+        let inflated = inflater.inflate(part, last, |piece| {
+            rules.on_inflated(body.bytes().len(), piece.len())?;
+            rules.on_payload(header, piece)?;
+            body.append(piece);
+            Ok(())
+        });
+        match inflated {
+            Err(ProtocolError::Deflate) => rules.judge(inflated),
+            inflated => inflated,
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Inbound {
     max_frame_len: u64,
     /// Up to this length a whole message in one frame is within all limits.
     max_whole_len: u64,
+    /// Whether messages may come compressed.
+    deflate: bool,
     fragments: Fragments,
     reported: Option<ProtocolError>,
 }
@@ -38,6 +40,7 @@ impl Inbound {
             masked: Some(settings.role == Role::Server),
             max_frame_len: settings.max_frame_len as u64,
             max_whole_len: settings.max_frame_len.min(settings.max_message_len) as u64,
+            deflate: settings.deflate.is_some(),
             fragments: Fragments::new(settings.max_message_len as u64),
             reported: None,
         }
@@ -45,7 +48,7 @@ impl Inbound {
 
     /// For frames that carry no mask any more.
     pub(crate) fn decoded(settings: &Settings) -> Self {
-        Self { masked: None, ..Self::new(settings) }
+        Self { masked: None, deflate: false, ..Self::new(settings) }
     }
 
     /// Whether this frame is what most are: a whole message that breaks no rule, but that its text is still to be
@@ -78,8 +81,10 @@ impl Inbound {
     }
 
     fn check_header(&mut self, header: &Header, header_len: usize) -> Result<(), ProtocolError> {
-        // §5.2: "MUST be 0 unless an extension is negotiated"
-        if header.has_reserved_bits() {
+        // §5.2: "MUST be 0 unless an extension is negotiated", and RFC 7692 §6.1: "An endpoint MUST NOT set the
+        // "Per-Message Compressed" bit of control frames and non-first fragments of a data message."
+        let compressed = self.deflate && header.begins_compressed();
+        if header.has_reserved_bits() && !compressed {
             return Err(ProtocolError::ReservedBits);
         }
         // §5.1: "The server MUST close the connection upon receiving a frame that is not masked" and "A client
@@ -96,11 +101,35 @@ impl Inbound {
         if header.opcode().is_control() {
             return check_control(header);
         }
-        self.fragments.on_frame(header)
+        self.fragments.on_frame(header, compressed)
     }
 
     fn check_frame_len(&self, header: &Header) -> Result<(), ProtocolError> {
-        if header.len > self.max_frame_len { Err(ProtocolError::FrameTooLarge) } else { Ok(()) }
+        // What does not compress becomes a little longer.
+        let slack = if self.is_compressed(header) { self.max_frame_len / 64 + 64 } else { 0 };
+        if header.len > self.max_frame_len.saturating_add(slack) {
+            Err(ProtocolError::FrameTooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the payload of this frame, whose header was checked, is to be inflated.
+    pub(crate) fn is_compressed(&self, header: &Header) -> bool {
+        self.deflate
+            && header.opcode().is_data()
+            && self.fragments.is_compressed()
+            && self.checks != Checks::Off
+            && self.reported.is_none()
+    }
+
+    /// So many bytes more were made of a compressed frame, of which there were `before`. They are not kept yet.
+    pub(crate) fn on_inflated(&mut self, before: usize, more: usize) -> Result<(), ProtocolError> {
+        let (before, more) = (before as u64, more as u64);
+        if before.saturating_add(more) > self.max_frame_len {
+            return Err(ProtocolError::FrameTooLarge);
+        }
+        self.fragments.on_inflated(before, more)
     }
 
     /// Whether text is in the payload of this frame, so that [`on_payload`](Self::on_payload) looks at it.
@@ -129,8 +158,10 @@ impl Inbound {
 
     /// The frame is complete; `payload` is all of it.
     pub(crate) fn on_end(&mut self, header: &Header, payload: &[u8]) -> Result<(), ProtocolError> {
-        // A frame whose header was refused counts for nothing; one whose text was is part of its message all the same.
-        let refused = self.reported.is_some_and(|error| error != ProtocolError::InvalidUtf8);
+        // A frame whose header was refused counts for nothing; one whose payload was is part of its message all the
+        // same.
+        let in_payload = |error| matches!(error, ProtocolError::InvalidUtf8 | ProtocolError::Deflate);
+        let refused = self.reported.is_some_and(|error| !in_payload(error));
         if self.checks == Checks::Off || refused {
             return Ok(());
         }
@@ -142,9 +173,9 @@ impl Inbound {
         self.judge(checked)
     }
 
-    fn judge(&mut self, checked: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
+    pub(crate) fn judge(&mut self, checked: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
         match checked {
-            Err(error) if self.checks == Checks::Report => {
+            Err(error) if self.checks == Checks::Report && !is_limit(error) => {
                 self.reported = Some(error);
                 self.fragments.skip_text();
                 Ok(())
@@ -182,12 +213,14 @@ fn check_control(header: &Header) -> Result<(), ProtocolError> {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     checks: Checks,
+    /// Whether the caller may send what is compressed already.
+    deflate: bool,
     fragments: Fragments,
 }
 
 impl Outbound {
-    pub(crate) fn new(checks: Checks) -> Self {
-        Self { checks, fragments: Fragments::new(u64::MAX) }
+    pub(crate) fn new(checks: Checks, deflate: bool) -> Self {
+        Self { checks, deflate, fragments: Fragments::new(u64::MAX) }
     }
 
     /// Whether this frame may go out. One that may not changes nothing.
@@ -201,7 +234,8 @@ impl Outbound {
                 header.opcode() != Opcode::TEXT || simdutf8::basic::from_utf8(&message.payload).is_ok();
             return if valid { Ok(()) } else { Err(ProtocolError::InvalidUtf8) };
         }
-        if header.has_reserved_bits() {
+        let compressed = self.deflate && header.begins_compressed();
+        if header.has_reserved_bits() && !compressed {
             return Err(ProtocolError::ReservedBits);
         }
         if header.opcode().is_control() {
@@ -213,8 +247,8 @@ impl Outbound {
             };
         }
         let mut fragments = self.fragments;
-        fragments.on_frame(&header)?;
-        if fragments.is_text() {
+        fragments.on_frame(&header, compressed)?;
+        if fragments.is_text() && !fragments.is_compressed() {
             fragments.on_text(&message.payload)?;
         }
         fragments.on_end(header.fin())?;

@@ -62,8 +62,10 @@ pub(crate) struct Shared<K> {
 pub(crate) struct Counts {
     pub(crate) frames_in: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
+    pub(crate) payload_in: AtomicU64,
     frames_out: AtomicU64,
     bytes_out: AtomicU64,
+    payload_out: AtomicU64,
     /// How many bytes had come when the peer was found silent.
     silent_at: AtomicU64,
 }
@@ -76,10 +78,14 @@ pub struct Stats {
     pub frames_in: u64,
     /// Bytes received, headers included.
     pub bytes_in: u64,
+    /// Bytes of the payloads of the frames yielded, after inflating.
+    pub payload_in: u64,
     /// Frames accepted for sending, Pongs and heartbeats included.
     pub frames_out: u64,
     /// Bytes of those frames, headers included.
     pub bytes_out: u64,
+    /// Bytes of the payloads of those frames, before compressing.
+    pub payload_out: u64,
 }
 
 /// What stops a reader from the other side.
@@ -138,6 +144,9 @@ struct Writer {
     /// Up to where everything must be flushed for this writer's frames to be out.
     target: u64,
     waiting: bool,
+    /// Whether its messages stay uncompressed from the next one on; whether its waiting one does.
+    plain: bool,
+    waiting_plain: bool,
     /// Its waiting frame was dropped since the connection closed first.
     lost: bool,
 }
@@ -246,12 +255,14 @@ impl<K: Outlet> Shared<K> {
 
     pub(crate) fn stats(&self) -> Stats {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { frames_in, bytes_in, frames_out, bytes_out, .. } = &self.counts;
+        let Counts { frames_in, bytes_in, payload_in, frames_out, bytes_out, payload_out, .. } = &self.counts;
         Stats {
             frames_in: load(frames_in),
             bytes_in: load(bytes_in),
+            payload_in: load(payload_in),
             frames_out: load(frames_out),
             bytes_out: load(bytes_out),
+            payload_out: load(payload_out),
         }
     }
 
@@ -438,6 +449,14 @@ impl<K: Outlet> Shared<K> {
                 if *waiting == id {
                     *waiting = NOBODY;
                 }
+            }
+        });
+    }
+
+    pub(crate) fn set_compression(&self, id: usize, enabled: bool) {
+        self.with(|sending, _| {
+            if let Some(writer) = sending.writers.get_mut(id) {
+                writer.plain = !enabled;
             }
         });
     }

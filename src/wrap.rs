@@ -15,6 +15,7 @@ use futures::{
 };
 
 use crate::{
+    deflate::Sending,
     error::{Error, ProtocolError},
     frame::{FrameView, Message, header::Header},
     options::{Checks, Settings, WrapOptions},
@@ -81,13 +82,13 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let source = FrameReader::with_leftover(read, Inbound::new(settings), &leftover);
+    let source = FrameReader::with_leftover(read, settings, &leftover);
     halves(source, FrameWriter::with_settings(write, settings), settings)
 }
 
 fn halves<S: Source, K: Outlet>(source: S, outlet: K, settings: &Settings) -> (Read<S, K>, Write<K>) {
     let shared = Shared::new(outlet, settings);
-    let write = Write::new(Arc::clone(&shared), settings.checks);
+    let write = Write::new(Arc::clone(&shared), settings.checks, Sending::of(settings));
     (Read::new(source, shared, settings), write)
 }
 
@@ -96,6 +97,7 @@ fn halves<S: Source, K: Outlet>(source: S, outlet: K, settings: &Settings) -> (R
 /// would be on the wire, what comes from the stream is taken as it is, whatever its `mask` says.
 ///
 /// Pings and Close frames are answered, fragments, text and limits checked, heartbeats sent, as over bytes.
+/// Nothing is compressed or inflated.
 ///
 /// # Examples
 ///
@@ -124,7 +126,7 @@ where
     K: Sink<Message> + Unpin,
     K::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let settings = &options.settings;
+    let settings = &Settings { deflate: None, ..options.settings };
     let source = FrameStream {
         stream,
         rules: Inbound::decoded(settings),

@@ -11,6 +11,7 @@ use std::{
 use futures::{future::poll_fn, sink::Sink};
 
 use crate::{
+    deflate::Sending,
     error::Error,
     frame::{CloseCode, Message},
     options::Checks,
@@ -56,11 +57,15 @@ pub struct Write<K: Outlet> {
     id: usize,
     rules: Outbound,
     checks: Checks,
+    /// How messages are compressed, if they are.
+    sending: Option<Sending>,
+    compression: bool,
 }
 
 impl<K: Outlet> Write<K> {
-    pub(crate) fn new(shared: Arc<Shared<K>>, checks: Checks) -> Self {
-        Self { id: shared.add_writer(), shared, rules: Outbound::new(checks), checks }
+    pub(crate) fn new(shared: Arc<Shared<K>>, checks: Checks, sending: Option<Sending>) -> Self {
+        let rules = Outbound::new(checks, sending.is_some());
+        Self { id: shared.add_writer(), shared, rules, checks, sending, compression: true }
     }
 
     fn poll_send(
@@ -89,7 +94,8 @@ impl<K: Outlet> Write<K> {
         self.write(message).await.map(drop)
     }
 
-    /// Sends one frame like [`send`](Self::send) and gives its length on the wire, header and key included.
+    /// Sends one frame like [`send`](Self::send) and gives its length on the wire, header and key included; where it
+    /// has to wait for the end of another clone's message, the length before it is compressed.
     ///
     /// # Errors
     ///
@@ -157,6 +163,17 @@ impl<K: Outlet> Write<K> {
     /// As [`send`](Self::send).
     pub async fn binary(&mut self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
         self.write(Message::binary(payload)).await
+    }
+
+    /// Whether messages that this clone begins from now on are compressed, where compression was agreed on.
+    /// Default: `true`, and in a new clone as in the one it was made of. Without effect where nothing was agreed
+    /// on.
+    ///
+    /// Off for what is compressed already, and for secrets next to what a stranger has chosen
+    /// (CRIME).
+    pub fn set_compression(&mut self, enabled: bool) {
+        self.compression = enabled;
+        self.shared.set_compression(self.id, enabled);
     }
 
     /// Sends a Ping with a payload of its own and waits for its Pong. Gives the round-trip time.
@@ -254,7 +271,11 @@ impl<K: Outlet> Write<K> {
 impl<K: Outlet> Clone for Write<K> {
     /// Another writer of the same connection, with no fragmented message of its own begun.
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.shared), self.checks)
+        let mut clone = Self::new(Arc::clone(&self.shared), self.checks, self.sending);
+        if !self.compression {
+            clone.set_compression(false);
+        }
+        clone
     }
 }
 

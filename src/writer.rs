@@ -9,6 +9,7 @@ use std::{
 use futures::{io::AsyncWrite, sink::Sink};
 
 use crate::{
+    deflate::{Deflater, Sending},
     entropy,
     error::Error,
     frame::{
@@ -43,6 +44,9 @@ pub(crate) mod sealed {
 
         /// Hands everything accepted before `target` to the transport and flushes that.
         fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>>;
+
+        /// Whether messages that begin from now on may be compressed.
+        fn set_compression(&mut self, _enabled: bool) {}
 
         /// Ends the transport's writing side. Everything has been flushed before.
         fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
@@ -85,6 +89,7 @@ pub struct FrameWriter<W> {
     /// Rules for those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
     rules: Outbound,
     mask: MaskBy,
+    deflater: Option<Deflater>,
     high_water: usize,
 }
 
@@ -112,8 +117,9 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             io,
             queue: Queue::default(),
             progress: Progress::default(),
-            rules: Outbound::new(settings.checks),
+            rules: Outbound::new(settings.checks, settings.deflate.is_some()),
             mask,
+            deflater: Sending::of(settings).map(Deflater::new),
             high_water: settings.write_buffer_len,
         }
     }
@@ -122,6 +128,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Whether messages that begin from now on are compressed, where compression was agreed on. Default: `true`.
+    pub fn set_compression(&mut self, enabled: bool) {
+        sealed::Outlet::set_compression(self, enabled);
     }
 
     /// Gives the transport back. What waits for it is lost.
@@ -165,7 +176,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 impl<W: AsyncWrite + Unpin> Outlet for FrameWriter<W> {}
 
 impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
-    fn push(&mut self, message: Message) -> Result<usize, Error> {
+    fn push(&mut self, mut message: Message) -> Result<usize, Error> {
+        if let Some(deflater) = &mut self.deflater {
+            deflater.on_message(&mut message)?;
+        }
         let masked = match self.mask {
             MaskBy::Role(masked) => masked,
             MaskBy::Frame => message.mask,
@@ -207,6 +221,12 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
             self.progress.flushed = written;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn set_compression(&mut self, enabled: bool) {
+        if let Some(deflater) = &mut self.deflater {
+            deflater.set_enabled(enabled);
+        }
     }
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

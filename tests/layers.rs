@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module, and those it may import. All of these stand above it, so there are no circles but [`UPWARDS`].
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     // The pure floor.
     ("error", &[]),
     ("pool", &[]),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("handshake", &["error", "options"]),
     ("frame", &["error", "pool"]),
     ("codec", &["handshake", "frame"]),
+    ("deflate", &["error", "pool", "options", "handshake", "frame"]),
     ("session", &["error", "options", "frame"]),
     // Time, randomness and locks, each in its one place.
     ("sync", &[]),
@@ -23,19 +24,25 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("entropy", &["error"]),
     ("deadline", &["error", "clock"]),
     // The codec on input and output.
-    ("reader", &["error", "pool", "options", "frame", "session"]),
-    ("writer", &["error", "options", "frame", "session", "entropy"]),
+    ("reader", &["error", "pool", "options", "frame", "deflate", "session"]),
+    ("writer", &["error", "options", "frame", "deflate", "session", "entropy"]),
     // The halves.
     ("shared", &["error", "options", "frame", "session", "sync", "clock", "writer"]),
-    ("write", &["error", "options", "frame", "session", "clock", "writer", "shared"]),
+    ("write", &["error", "options", "frame", "deflate", "session", "clock", "writer", "shared"]),
     ("read", &["error", "options", "frame", "session", "sync", "clock", "reader", "writer", "shared"]),
     ("messages", &["error", "options", "frame", "reader", "writer", "read"]),
     ("shutdown", &["error", "frame", "session", "reader", "writer", "write", "read"]),
-    ("wrap", &["error", "options", "frame", "session", "reader", "writer", "shared", "write", "read"]),
+    (
+        "wrap",
+        &["error", "options", "frame", "deflate", "session", "reader", "writer", "shared", "write", "read"],
+    ),
     // The opening handshake on input and output.
     ("exchange", &["error", "options", "handshake", "deadline"]),
-    ("connect", &["error", "options", "url", "handshake", "entropy", "deadline", "wrap", "exchange"]),
-    ("server", &["error", "options", "handshake", "deadline", "wrap", "exchange"]),
+    (
+        "connect",
+        &["error", "options", "url", "handshake", "deflate", "entropy", "deadline", "wrap", "exchange"],
+    ),
+    ("server", &["error", "options", "handshake", "deflate", "deadline", "wrap", "exchange"]),
     ("lib", &[]),
 ];
 
@@ -48,7 +55,7 @@ const UPWARDS: [(&str, &str); 4] = [
 ];
 
 /// Modules that know no input and output, no clock and no randomness.
-const PURE: [&str; 7] = ["error", "options", "url", "handshake", "frame", "codec", "session"];
+const PURE: [&str; 8] = ["error", "options", "url", "handshake", "frame", "codec", "deflate", "session"];
 
 const IMPURE: [&str; 13] = [
     "futures",

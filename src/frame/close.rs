@@ -95,7 +95,9 @@ impl From<ProtocolError> for CloseCode {
     /// ([RFC 6455 §7.4.1](https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1)).
     fn from(error: ProtocolError) -> Self {
         match error {
-            ProtocolError::InvalidUtf8 | ProtocolError::CloseReason => Self::INVALID_DATA,
+            ProtocolError::InvalidUtf8 | ProtocolError::CloseReason | ProtocolError::Deflate => {
+                Self::INVALID_DATA
+            }
             ProtocolError::FrameTooLarge | ProtocolError::MessageTooLarge => Self::TOO_BIG,
             _ => Self::PROTOCOL_ERROR,
         }

@@ -55,6 +55,8 @@ pub fn encode(message: &Message, masking_key: Option<[u8; 4]>, target: &mut Vec<
 pub(crate) struct Body {
     bytes: Vec<u8>,
     expected: usize,
+    /// How much of what is expected has come.
+    received: usize,
 }
 
 impl Body {
@@ -66,10 +68,11 @@ impl Body {
             self.bytes = Vec::new();
         }
         self.expected = expected;
+        self.received = 0;
     }
 
     pub(crate) fn missing(&self) -> usize {
-        self.expected - self.bytes.len()
+        self.expected - self.received
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -79,12 +82,29 @@ impl Body {
     /// Appends a part, unmasked with the key of the frame, and lends it.
     pub(crate) fn extend(&mut self, part: &[u8], masking_key: Option<[u8; 4]>) -> &[u8] {
         let start = self.bytes.len();
+        self.received += part.len();
         self.grow(part.len());
         match masking_key {
             Some(key) => extend_masked(&mut self.bytes, part, super::mask::rotate(key, start)),
             None => self.bytes.extend_from_slice(part),
         }
         self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// A compressed part has come. It is not kept; unmasks it with the key of the frame.
+    pub(crate) fn unmask(&mut self, part: &mut [u8], masking_key: Option<[u8; 4]>) {
+        if let Some(key) = masking_key {
+            mask(part, super::mask::rotate(key, self.received));
+        }
+        self.received += part.len();
+    }
+
+    /// Appends what was made of compressed parts.
+    pub(crate) fn append(&mut self, inflated: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(inflated.len());
+        }
+        self.bytes.extend_from_slice(inflated);
     }
 
     /// Makes room for what has arrived and as much again, not for what was announced.
@@ -97,12 +117,15 @@ impl Body {
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut self.bytes))
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.len() < bytes.capacity() / 4 * 3 {
+            bytes.shrink_to_fit();
+        }
+        Bytes::from(bytes)
     }
 
     /// Gives the memory back.
     pub(crate) fn clear(&mut self) {
-        self.bytes = Vec::new();
-        self.expected = 0;
+        *self = Self::default();
     }
 }

@@ -49,6 +49,17 @@ impl Header {
         self.first & (RSV1 | RSV2 | RSV3) != 0
     }
 
+    /// Whether this frame begins a message whose payload is compressed, if an extension says so
+    /// ([RFC 7692 §6](https://www.rfc-editor.org/rfc/rfc7692#section-6)).
+    pub(crate) const fn begins_compressed(&self) -> bool {
+        matches!(self.first & !FIN, 0x41 | 0x42)
+    }
+
+    /// The same, but that RSV1 is not set.
+    pub(crate) const fn without_rsv1(self) -> Self {
+        Self { first: self.first & !RSV1, ..self }
+    }
+
     /// Whether this is a whole message: text or binary, with FIN and no reserved bit.
     pub(crate) const fn is_whole_message(&self) -> bool {
         matches!(self.first, 0x81 | 0x82)

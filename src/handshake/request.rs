@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
     error::{HandshakeError, OptionsError},
-    options::{Credentials, Options},
+    options::{Credentials, DeflateParams, Options, encode_offers},
 };
 
 use super::{
@@ -25,6 +25,7 @@ pub struct Request {
     target: String,
     pathname: String,
     headers: Headers,
+    deflate: Option<DeflateParams>,
 }
 
 impl Request {
@@ -115,6 +116,17 @@ impl Request {
             .unwrap_or_default()
     }
 
+    /// What compression was agreed on; `None`: there is none, or the request was not accepted yet.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn deflate(&self) -> Option<DeflateParams> {
+        self.deflate
+    }
+
+    pub(crate) fn set_deflate(&mut self, deflate: Option<DeflateParams>) {
+        self.deflate = deflate;
+    }
+
     /// Whether the client would send another request if this one got a plain answer.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
@@ -144,6 +156,7 @@ impl Request {
             target: target.to_owned(),
             pathname,
             headers: Headers::from_parsed(parsed.headers),
+            deflate: None,
         })
     }
 }
@@ -245,6 +258,9 @@ pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> R
     };
     if !options.subprotocols.is_empty() {
         line("Sec-WebSocket-Protocol", &options.subprotocols.join(", "));
+    }
+    if let Some(offers) = encode_offers(&options.deflate) {
+        line("Sec-WebSocket-Extensions", &offers);
     }
     if let Some(credentials) = &options.credentials
         && named("authorization").next().is_none()

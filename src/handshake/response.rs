@@ -1,6 +1,9 @@
 //! The response: what a server writes (RFC 6455 §4.2.2) and what a client reads and checks (§4.1).
 
-use crate::error::{HandshakeError, OptionsError};
+use crate::{
+    error::{HandshakeError, OptionsError},
+    options::DeflateParams,
+};
 
 use super::{
     extension::parse_extensions,
@@ -16,6 +19,7 @@ pub struct Response {
     version: (u8, u8),
     headers: Headers,
     body: Vec<u8>,
+    deflate: Option<DeflateParams>,
 }
 
 impl Response {
@@ -63,6 +67,13 @@ impl Response {
         self.header("sec-websocket-protocol").filter(|_| self.code == 101)
     }
 
+    /// What compression was agreed on; `None`: there is none.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn deflate(&self) -> Option<DeflateParams> {
+        self.deflate
+    }
+
     /// The start of the body of a refusal, as much of it as was read: at most as many bytes as a head may
     /// have, 16 KiB by default.
     #[must_use]
@@ -72,6 +83,10 @@ impl Response {
 
     pub(crate) fn with_body(self, body: Vec<u8>) -> Self {
         Self { body, ..self }
+    }
+
+    pub(crate) fn with_deflate(self, deflate: Option<DeflateParams>) -> Self {
+        Self { deflate, ..self }
     }
 
     /// Whether another response follows, and this one means nothing
@@ -96,6 +111,7 @@ impl Response {
             version: (1, minor),
             headers: Headers::from_parsed(parsed.headers),
             body: Vec::new(),
+            deflate: None,
         })
     }
 }
@@ -164,6 +180,7 @@ pub(crate) fn check_response(response: &Response, offer: Offer<'_>) -> Result<()
 pub(crate) fn encode_switching(
     accept: &str,
     subprotocol: Option<&str>,
+    extensions: Option<&str>,
     headers: &[(String, String)],
 ) -> Result<Vec<u8>, OptionsError> {
     check_headers(headers)?;
@@ -173,7 +190,8 @@ pub(crate) fn encode_switching(
     );
     let subprotocol = subprotocol.map(|subprotocol| ("Sec-WebSocket-Protocol", subprotocol));
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in subprotocol.into_iter().chain(headers) {
+    let extensions = extensions.map(|extensions| ("Sec-WebSocket-Extensions", extensions));
+    for (name, value) in subprotocol.into_iter().chain(extensions).chain(headers) {
         for part in [name, ": ", value, "\r\n"] {
             response.push_str(part);
         }
@@ -335,7 +353,7 @@ mod tests {
     #[test]
     fn written_response_is_that_of_the_rfc() {
         let headers = [("Set-Cookie".to_owned(), "a=b".to_owned())];
-        let response = encode_switching(ACCEPT, Some("chat"), &headers).unwrap();
+        let response = encode_switching(ACCEPT, Some("chat"), None, &headers).unwrap();
         assert_eq!(
             str::from_utf8(&response).unwrap(),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -343,6 +361,6 @@ mod tests {
              Set-Cookie: a=b\r\n\r\n"
         );
         let bad = [("A".to_owned(), "b\r\nC: d".to_owned())];
-        assert_eq!(encode_switching(ACCEPT, None, &bad), Err(OptionsError::Header));
+        assert_eq!(encode_switching(ACCEPT, None, None, &bad), Err(OptionsError::Header));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{Checks, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
+use super::{Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
 
 /// Where a client connects to, what it asks for and how. Names are those of coro-websocket.
 ///
@@ -36,6 +36,8 @@ pub struct Options {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: HeadLimits,
+    /// What is offered, the preferred first.
+    pub(crate) deflate: Vec<Deflate>,
     pub(crate) settings: Settings,
 }
 
@@ -52,6 +54,7 @@ impl Default for Options {
             headers: Vec::new(),
             timeout: Some(HANDSHAKE_TIMEOUT),
             limits: HeadLimits::default(),
+            deflate: Vec::new(),
             settings: Settings::new(Role::Client),
         }
     }
@@ -164,6 +167,16 @@ impl Options {
     #[must_use]
     pub fn max_headers(mut self, headers: usize) -> Self {
         self.limits.max_headers = headers;
+        self
+    }
+
+    /// Offers compression ([RFC 7692](https://www.rfc-editor.org/rfc/rfc7692)), whose server decides. Default:
+    /// none is offered. Called again, it makes another offer, for a server that declines those before. With
+    /// [`Checks::Off`] frames pass as they are, compressed or not.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate.push(deflate);
         self
     }
 

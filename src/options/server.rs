@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Checks, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
+use super::{Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
 
 /// How a server reads requests and what holds for the connections that it accepts.
 ///
@@ -89,6 +89,15 @@ impl AcceptOptions {
         I: IntoIterator<Item: Into<String>>,
     {
         self.subprotocols.extend(subprotocols.into_iter().map(Into::into));
+        self
+    }
+
+    /// Accepts compression ([RFC 7692](https://www.rfc-editor.org/rfc/rfc7692)) where the client offers it.
+    /// Default: none is accepted. With [`Checks::Off`] frames pass as they are, compressed or not.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.settings.deflate = Some(deflate);
         self
     }
 
@@ -218,6 +227,14 @@ impl Accept {
         self
     }
 
+    /// Accepts compression as [`AcceptOptions::deflate`] does, or, with `None`, not.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.settings.deflate = Some(deflate.into());
+        self
+    }
+
     connection_setters!(Some);
 
     /// The settings of the server with those of this connection in their place.
@@ -233,6 +250,7 @@ impl Accept {
             write_buffer_len: own.write_buffer_len.unwrap_or(server.write_buffer_len),
             close_timeout: own.close_timeout.unwrap_or(server.close_timeout),
             heartbeat: own.heartbeat.unwrap_or(server.heartbeat),
+            deflate: own.deflate.unwrap_or(server.deflate),
         }
     }
 }
@@ -247,4 +265,5 @@ struct Overrides {
     write_buffer_len: Option<usize>,
     close_timeout: Option<Duration>,
     heartbeat: Option<Option<Heartbeat>>,
+    deflate: Option<Option<Deflate>>,
 }

@@ -6,13 +6,14 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     deadline::Deadline,
+    deflate::choose_offer,
     error::{Error, HandshakeError, OptionsError},
     exchange::{send, send_last},
     handshake::{
-        Reply, Request, headers::is_token, key::accept_key, origin::check_origin, request::check_request,
-        response::encode_switching,
+        Reply, Request, extension::parse_extensions, headers::is_token, key::accept_key,
+        origin::check_origin, request::check_request, response::encode_switching,
     },
-    options::{Accept, AcceptOptions, Settings},
+    options::{Accept, AcceptOptions, Deflate, Settings},
     wrap::{IoRead, IoWrite, assemble},
 };
 
@@ -113,7 +114,8 @@ where
     ) -> Result<(Request, IoRead<R, W>, IoWrite<W>), Refused<R, W>> {
         match self.switch(&accept).await {
             Ok(settings) => {
-                let Self { read, write, request, leftover, .. } = self;
+                let Self { read, write, mut request, leftover, .. } = self;
+                request.set_deflate(settings.deflate.as_ref().map(Deflate::params));
                 let (read, write) = assemble(read, leftover, write, &settings);
                 Ok((request, read, write))
             }
@@ -127,11 +129,17 @@ where
             return Err(Error::Closed);
         }
         self.check()?;
-        let settings = accept.settings(&self.options.settings);
+        let mut settings = accept.settings(&self.options.settings);
         settings.check()?;
         let subprotocol = self.choose_subprotocol(accept)?;
         let key = self.request.header("sec-websocket-key").ok_or(HandshakeError::Key)?;
-        let answer = encode_switching(&accept_key(key), subprotocol, &accept.headers)?;
+        let chosen = match &settings.deflate {
+            Some(own) => choose_offer(own, &parse_extensions(self.request.headers())?),
+            None => None,
+        };
+        let (deflate, extensions) = chosen.unzip();
+        settings.deflate = deflate;
+        let answer = encode_switching(&accept_key(key), subprotocol, extensions.as_deref(), &accept.headers)?;
         self.answered = true;
         self.deadline.within(send(&mut self.write, &answer)).await?;
         Ok(settings)

@@ -15,12 +15,24 @@ pub(crate) struct Fragments {
     charged: u64,
     open: bool,
     text: bool,
+    /// Whether the message comes compressed, so that headers do not say how long it is.
+    compressed: bool,
+    /// Whether it is one frame, as far as its header says.
+    alone: bool,
     utf8: Utf8,
 }
 
 impl Fragments {
     pub(crate) fn new(max_message_len: u64) -> Self {
-        Self { max_message_len, charged: 0, open: false, text: false, utf8: Utf8::default() }
+        Self {
+            max_message_len,
+            charged: 0,
+            open: false,
+            text: false,
+            compressed: false,
+            alone: false,
+            utf8: Utf8::default(),
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -32,14 +44,19 @@ impl Fragments {
         self.text
     }
 
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.compressed
+    }
+
     /// The rest of this message's text is not checked any more.
     pub(crate) fn skip_text(&mut self) {
         self.text = false;
         self.utf8 = Utf8::default();
     }
 
-    /// The header of a frame that is not a control frame. An error changes nothing.
-    pub(crate) fn on_frame(&mut self, header: &Header) -> Result<(), ProtocolError> {
+    /// The header of a frame that is not a control frame; `compressed`: it begins a compressed message. An error
+    /// changes nothing.
+    pub(crate) fn on_frame(&mut self, header: &Header, compressed: bool) -> Result<(), ProtocolError> {
         match header.opcode() {
             // §5.4: a continuation belongs to "a fragmented message", which there must be.
             Opcode::CONTINUATION if !self.open => return Err(ProtocolError::UnexpectedContinuation),
@@ -50,19 +67,31 @@ impl Fragments {
             Opcode::TEXT | Opcode::BINARY => {
                 self.charged = 0;
                 self.text = header.opcode() == Opcode::TEXT;
+                self.compressed = compressed;
                 self.utf8 = Utf8::default();
             }
             _ => return Err(ProtocolError::ReservedOpcode),
         }
-        let charged = self.charged.saturating_add(header.len.max(MIN_CHARGE));
+        let len = if self.compressed { 0 } else { header.len };
+        let charged = self.charged.saturating_add(len.max(MIN_CHARGE));
         // A message of one small frame is within any limit that it does not exceed itself.
-        let alone = !self.open && header.fin() && header.len <= self.max_message_len;
+        let alone = !self.open && header.fin() && len <= self.max_message_len;
         if charged > self.max_message_len && !alone {
             return Err(ProtocolError::MessageTooLarge);
         }
         self.charged = charged;
+        self.alone = alone;
         self.open = true;
         Ok(())
+    }
+
+    /// So many bytes more were made of the frame, of which there were `before`.
+    pub(crate) fn on_inflated(&mut self, before: u64, more: u64) -> Result<(), ProtocolError> {
+        let len = before.saturating_add(more);
+        let charge = len.max(MIN_CHARGE) - before.max(MIN_CHARGE);
+        self.charged = self.charged.saturating_add(charge);
+        let within = if self.alone { len } else { self.charged } <= self.max_message_len;
+        if within { Ok(()) } else { Err(ProtocolError::MessageTooLarge) }
     }
 
     /// Some of the frame's payload, where the message is text.

@@ -74,10 +74,12 @@ impl<K: Outlet> Shared<K> {
             sending.waiting.push_back((id, message));
             if let Some(writer) = sending.writers.get_mut(id) {
                 writer.waiting = true;
+                writer.waiting_plain = writer.plain;
             }
             return Ok(wire_len);
         }
-        let wire_len = self.place(sending, after, id, message)?;
+        let plain = sending.writers.get(id).is_some_and(|writer| writer.plain);
+        let wire_len = self.place(sending, after, id, message, plain)?;
         self.release_waiting(sending, after);
         Ok(wire_len)
     }
@@ -88,9 +90,13 @@ impl<K: Outlet> Shared<K> {
         after: &mut After<K>,
         id: usize,
         message: Message,
+        plain: bool,
     ) -> Result<usize, Error> {
         let data = message.opcode.is_data();
         let fin = message.fin;
+        if let Some(outlet) = &mut sending.outlet {
+            outlet.set_compression(!plain);
+        }
         let wire_len = self.push(sending, after, message)?;
         if data {
             sending.open = (!fin).then_some(id);
@@ -103,7 +109,8 @@ impl<K: Outlet> Shared<K> {
         while sending.open.is_none()
             && let Some((id, message)) = sending.waiting.pop_front()
         {
-            let placed = self.place(sending, after, id, message);
+            let plain = sending.writers.get(id).is_some_and(|writer| writer.waiting_plain);
+            let placed = self.place(sending, after, id, message, plain);
             if let Some(writer) = sending.writers.get_mut(id) {
                 writer.waiting = false;
                 writer.lost = placed.is_err();

@@ -215,7 +215,7 @@ fn connection(room: usize, high_water: usize, script: &[Message]) -> (Reading, W
     let mut settings = Settings::new(Role::Server);
     settings.write_buffer_len = high_water;
     let shared = Shared::new(line, &settings);
-    let write = Write::new(Arc::clone(&shared), settings.checks);
+    let write = Write::new(Arc::clone(&shared), settings.checks, None);
     let source =
         Script { frames: script.iter().cloned().collect(), staged: None, current: Message::default() };
     (Read::new(source, shared, &settings), write, Peer(wire))

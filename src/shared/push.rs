@@ -53,6 +53,7 @@ impl<K: Outlet> Shared<K> {
         let Some(outlet) = &mut sending.outlet else {
             return Err(Error::Closed);
         };
+        let payload_len = message.payload.len();
         let wire_len = match outlet.push(message) {
             Ok(wire_len) => wire_len,
             Err(error) => {
@@ -66,6 +67,7 @@ impl<K: Outlet> Shared<K> {
         };
         add(&self.counts.frames_out, 1);
         add(&self.counts.bytes_out, wire_len as u64);
+        add(&self.counts.payload_out, payload_len as u64);
         after.unflushed = true;
         Ok(wire_len)
     }

@@ -1,0 +1,66 @@
+//! What stands for compression where it is left out: nothing, since no value of these types exists.
+
+use std::io;
+
+use crate::{
+    error::{HandshakeError, ProtocolError},
+    frame::Message,
+    handshake::extension::Extension,
+    options::{Deflate, Role, Settings},
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sending {}
+
+impl Sending {
+    pub(crate) fn of(_: &Settings) -> Option<Self> {
+        None
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Deflater {}
+
+impl Deflater {
+    pub(crate) fn new(sending: Sending) -> Self {
+        match sending {}
+    }
+
+    pub(crate) fn set_enabled(&mut self, _: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn on_message(&mut self, _: &mut Message) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Inflater {}
+
+impl Inflater {
+    pub(crate) fn new(deflate: &Deflate, _: Role) -> Self {
+        match *deflate {}
+    }
+
+    pub(crate) fn inflate(
+        &mut self,
+        _: &[u8],
+        _: bool,
+        _: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
+        match *self {}
+    }
+}
+
+pub(crate) fn offered_names(_: &[Deflate]) -> &'static [&'static str] {
+    &[]
+}
+
+pub(crate) fn choose_offer(own: &Deflate, _: &[Extension]) -> Option<(Deflate, String)> {
+    match *own {}
+}
+
+pub(crate) fn check_answer(_: &[Deflate], answer: &[Extension]) -> Result<Option<Deflate>, HandshakeError> {
+    if answer.is_empty() { Ok(None) } else { Err(HandshakeError::Extension) }
+}
