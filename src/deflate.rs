@@ -13,13 +13,15 @@ mod negotiate;
 mod off;
 #[cfg(feature = "deflate")]
 pub(crate) use {
-    compress::{Deflater, Sending},
+    compress::{Deflater, Sending, compress_alone},
     decompress::Inflater,
     negotiate::{check_answer, choose_offer, offered_names},
 };
 
 #[cfg(not(feature = "deflate"))]
-pub(crate) use off::{Deflater, Inflater, Sending, check_answer, choose_offer, offered_names};
+pub(crate) use off::{
+    Deflater, Inflater, Sending, check_answer, choose_offer, compress_alone, offered_names,
+};
 
 /// What a message ends with before it is sent, and what is cut off
 /// ([RFC 7692 §7.2.1](https://www.rfc-editor.org/rfc/rfc7692#section-7.2.1)): the length of an empty block.

@@ -73,6 +73,7 @@ mod session;
 mod reader;
 mod writer;
 
+mod prepared;
 mod shared;
 
 mod read;
@@ -103,6 +104,7 @@ pub use messages::{Data, Messages};
 pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
 #[cfg(feature = "deflate")]
 pub use options::{Deflate, DeflateParams};
+pub use prepared::PreparedFrame;
 pub use read::Read;
 pub use reader::{FrameReader, Source};
 pub use server::{Refused, Upgrade, accept_io};

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     frame::{CloseCode, Message},
     options::Checks,
+    prepared::PreparedFrame,
     session::{Outbound, closing::CloseFrames},
     shared::{Flags, Refusal, Shared, Stats},
     writer::Outlet,
@@ -163,6 +164,13 @@ impl<K: Outlet> Write<K> {
     /// As [`send`](Self::send).
     pub async fn binary(&mut self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
         self.write(Message::binary(payload)).await
+    }
+
+    /// The frame as this connection sends it, by whichever way: compressed, if others that agreed on the same
+    /// had it compressed, or now.
+    #[must_use]
+    pub fn prepared(&self, frame: &PreparedFrame) -> Message {
+        frame.message_for(self.sending.filter(|_| self.compression))
     }
 
     /// Whether messages that this clone begins from now on are compressed, where compression was agreed on.

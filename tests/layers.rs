@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module, and those it may import. All of these stand above it, so there are no circles but [`UPWARDS`].
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     // The pure floor.
     ("error", &[]),
     ("pool", &[]),
@@ -28,7 +28,8 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("writer", &["error", "options", "frame", "deflate", "session", "entropy"]),
     // The halves.
     ("shared", &["error", "options", "frame", "session", "sync", "clock", "writer"]),
-    ("write", &["error", "options", "frame", "deflate", "session", "clock", "writer", "shared"]),
+    ("prepared", &["frame", "deflate", "sync"]),
+    ("write", &["error", "options", "frame", "deflate", "session", "clock", "writer", "shared", "prepared"]),
     ("read", &["error", "options", "frame", "session", "sync", "clock", "reader", "writer", "shared"]),
     ("messages", &["error", "options", "frame", "reader", "writer", "read"]),
     ("shutdown", &["error", "frame", "session", "reader", "writer", "write", "read"]),

@@ -56,6 +56,11 @@ impl Sending {
         Self { config, threshold: deflate.threshold, takeover: !no_takeover }
     }
 
+    /// Whether both make the same of a message that refers to no other.
+    pub(crate) fn is_like(&self, other: Self) -> bool {
+        self.config == other.config
+    }
+
     /// Whether the message that begins with this frame is to be compressed.
     pub(crate) fn compresses(&self, message: &Message) -> bool {
         // A window of 256 bytes is beyond our compressor: what it makes could refer to what is too far back.
@@ -160,6 +165,14 @@ impl fmt::Debug for Deflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deflater").field("sending", &self.sending).finish_non_exhaustive()
     }
+}
+
+/// A whole message compressed such that it refers to no other, if that makes it shorter.
+pub(crate) fn compress_alone(sending: Sending, payload: &[u8]) -> Option<Bytes> {
+    let mut compressor = take(sending.config);
+    let compressed = compress(&mut compressor, payload, true).ok()?;
+    give(sending.config, compressor);
+    Some(compressed).filter(|compressed| compressed.len() < payload.len())
 }
 
 /// Compresses a part of a message, up to the end of a block and of a byte; `fin`: the last part.

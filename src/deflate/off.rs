@@ -2,6 +2,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use crate::{
     error::{HandshakeError, ProtocolError},
     frame::Message,
@@ -15,6 +17,14 @@ pub(crate) enum Sending {}
 impl Sending {
     pub(crate) fn of(_: &Settings) -> Option<Self> {
         None
+    }
+
+    pub(crate) fn is_like(&self, _: Self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn compresses(&self, _: &Message) -> bool {
+        match *self {}
     }
 }
 
@@ -51,6 +61,10 @@ impl Inflater {
     ) -> Result<(), ProtocolError> {
         match *self {}
     }
+}
+
+pub(crate) fn compress_alone(sending: Sending, _: &[u8]) -> Option<Bytes> {
+    match sending {}
 }
 
 pub(crate) fn offered_names(_: &[Deflate]) -> &'static [&'static str] {
