@@ -95,7 +95,7 @@ pub struct FrameReader<R> {
     stage: Stage,
     current: Current,
     body: Body,
-    inflater: Option<Inflater>,
+    inflater: Option<Box<Inflater>>,
     /// Whether the payload that is coming in is compressed.
     compressed: bool,
 }
@@ -223,7 +223,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let (stage, current, body) = (Stage::Header, Current::Body, Body::default());
         let rules = Inbound::new(settings);
         let deflate = settings.deflate.as_ref().filter(|_| settings.checks != Checks::Off);
-        let inflater = deflate.map(|deflate| Inflater::new(deflate, settings.role));
+        let inflater = deflate.map(|deflate| Box::new(Inflater::new(deflate, settings.role)));
         Self { io, input, rules, header, stage, current, body, inflater, compressed: false }
     }
 

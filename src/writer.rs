@@ -89,7 +89,7 @@ pub struct FrameWriter<W> {
     /// Rules for those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
     rules: Outbound,
     mask: MaskBy,
-    deflater: Option<Deflater>,
+    deflater: Option<Box<Deflater>>,
     high_water: usize,
 }
 
@@ -119,7 +119,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             progress: Progress::default(),
             rules: Outbound::new(settings.checks, settings.deflate.is_some()),
             mask,
-            deflater: Sending::of(settings).map(Deflater::new),
+            deflater: Sending::of(settings).map(|sending| Box::new(Deflater::new(sending))),
             high_water: settings.write_buffer_len,
         }
     }
