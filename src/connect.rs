@@ -1,10 +1,11 @@
-//! The client's way from a transport to a connection.
+//! The client's way to a connection: URL, socket, TLS, opening handshake, halves.
 
 use std::{io, sync::Arc};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
+    clock,
     deadline::Deadline,
     deflate::{check_answer, offered_names},
     entropy,
@@ -18,16 +19,66 @@ use crate::{
         request::encode_request,
         response::{Offer, check_response},
     },
+    net::{Address, DEFAULT_HOST},
     options::{Deflate, HeadLimits, Options, Settings},
+    read::Read,
+    socket::Timings,
     url::{Authority, default_port, parse_host},
     wrap::{IoRead, IoWrite, assemble},
+    write::Write,
 };
 
 /// How many interim responses a server may send before the one that counts.
 const MAX_INTERIM: usize = 8;
 
-/// What `Host` says when there is nothing to take it from.
-const DEFAULT_HOST: &str = "127.0.0.1";
+/// Connects to a server and opens a WebSocket connection
+/// ([RFC 6455 §4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)): looks the host up, tries each of its
+/// addresses until one answers ("Happy Eyeballs", [RFC 8305](https://www.rfc-editor.org/rfc/rfc8305)), or takes
+/// the [unix socket](Options::path); sends the request and checks the response. The response is 101 and
+/// everything about it is as it must be.
+///
+/// # Errors
+///
+/// The variant says which step failed. [`Error::Options`]: the options cannot be used, nothing was done.
+/// [`Error::Resolve`]: the host has no address. [`Error::Connect`]: no address answered, with the reason of each.
+/// [`Error::Handshake`]: the server refused, with its response and the start of its body, or did not answer as a
+/// WebSocket server does. [`Error::Io`]: the connection failed between request and response.
+/// [`Error::TimedOut`]: all of it together took longer than [`timeout`](Options::timeout), or connecting the
+/// socket longer than [`connect_timeout`](Options::connect_timeout); its phase is the step that was going on.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes every socket that it has opened.
+///
+/// # Examples
+///
+/// ```no_run
+/// use coro_websocket::{Error, Options, StreamExt, connect};
+///
+/// # async fn run() -> Result<(), Error> {
+/// let (response, mut read, mut write) = connect(Options::from_url("ws://localhost:8080/chat")?).await?;
+/// println!("{} in {:?}", response.code(), response.timings());
+/// write.text("hello").await?;
+/// while let Some(message) = read.next().await {
+///     println!("{}", message?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn connect(options: Options) -> Result<(Response, Read, Write), Error> {
+    let deadline = Deadline::after(options.timeout);
+    let opening = Opening::new(&options)?;
+    let address = Address::new(&options)?;
+    let mut timings = Timings::default();
+    let mut connected = address.connect(deadline, &options, &mut timings).await?;
+    let since = clock::now();
+    let opened = opening.perform(&mut connected.reader, &mut connected.writer, &options, deadline).await;
+    let (response, settings, leftover) = opened?;
+    timings.handshake = clock::now() - since;
+    let response = response.with_connection(Some(connected.socket), timings);
+    let (read, write) = assemble(connected.reader, leftover, connected.writer, &settings);
+    Ok((response, read, write))
+}
 
 /// Opens a connection over a transport that the caller has connected
 /// ([RFC 6455 §4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)). Of the options that say where to
@@ -68,45 +119,62 @@ where
     W: AsyncWrite + Unpin,
 {
     let deadline = Deadline::after(options.timeout);
-    let (response, settings, leftover) = open(&mut read, &mut write, &options, deadline).await?;
+    let opening = Opening::new(&options)?;
+    let since = clock::now();
+    let (response, settings, leftover) = opening.perform(&mut read, &mut write, &options, deadline).await?;
+    let timings = Timings { handshake: clock::now() - since, ..Timings::default() };
     let (read, write) = assemble(read, leftover, write, &settings);
-    Ok((response, read, write))
+    Ok((response.with_connection(None, timings), read, write))
 }
 
-/// The opening handshake: the response that opened the connection, what holds for that, and the bytes of the
-/// first frames.
-pub(crate) async fn open<R, W>(
-    read: &mut R,
-    write: &mut W,
-    options: &Options,
-    deadline: Deadline,
-) -> Result<(Response, Settings, Vec<u8>), Error>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    options.settings.check()?;
-    options.deflate.iter().try_for_each(Deflate::check)?;
-    let key = encode_key(entropy::draw()?);
-    let request = encode_request(options, &authority(options)?, &key)?;
-    let (response, leftover) = deadline.within(exchange(read, write, &request, options.limits)).await?;
-    let extensions = offered_names(&options.deflate);
-    let offer = Offer { accept: &accept_key(&key), subprotocols: &options.subprotocols, extensions };
-    let checked = check_response(&response, offer)
-        .and_then(|()| check_answer(&options.deflate, &parse_extensions(response.headers())?));
-    let error = match checked {
-        Ok(deflate) => {
-            let response = response.with_deflate(deflate.as_ref().map(Deflate::params));
-            return Ok((response, Settings { deflate, ..options.settings }, leftover));
-        }
-        Err(error) => error,
-    };
-    let mut body = Body::new(&response, options.limits.max_len);
-    body.push(&leftover);
-    // The refusal is what counts; a body that does not come to its end does not change it.
-    let _ = deadline.within(read_body(read, &mut body)).await;
-    let response = response.with_body(body.finish());
-    Err(Error::Handshake { error, response: Some(Arc::new(response)) })
+/// An opening handshake whose options have been checked.
+struct Opening {
+    request: Vec<u8>,
+    /// What the server must answer.
+    accept: String,
+}
+
+impl Opening {
+    fn new(options: &Options) -> Result<Self, Error> {
+        options.settings.check()?;
+        options.deflate.iter().try_for_each(Deflate::check)?;
+        let key = encode_key(entropy::draw()?);
+        let request = encode_request(options, &authority(options)?, &key)?;
+        Ok(Self { request, accept: accept_key(&key) })
+    }
+
+    /// The response that opened the connection, what holds for that, and the bytes of the first frames.
+    async fn perform<R, W>(
+        self,
+        read: &mut R,
+        write: &mut W,
+        options: &Options,
+        deadline: Deadline,
+    ) -> Result<(Response, Settings, Vec<u8>), Error>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let exchange = exchange(read, write, &self.request, options.limits);
+        let (response, leftover) = deadline.within(exchange).await?;
+        let extensions = offered_names(&options.deflate);
+        let offer = Offer { accept: &self.accept, subprotocols: &options.subprotocols, extensions };
+        let checked = check_response(&response, offer)
+            .and_then(|()| check_answer(&options.deflate, &parse_extensions(response.headers())?));
+        let error = match checked {
+            Ok(deflate) => {
+                let response = response.with_deflate(deflate.as_ref().map(Deflate::params));
+                return Ok((response, Settings { deflate, ..options.settings }, leftover));
+            }
+            Err(error) => error,
+        };
+        let mut body = Body::new(&response, options.limits.max_len);
+        body.push(&leftover);
+        // The refusal is what counts; a body that does not come to its end does not change it.
+        let _ = deadline.within(read_body(read, &mut body)).await;
+        let response = response.with_body(body.finish());
+        Err(Error::Handshake { error, response: Some(Arc::new(response)) })
+    }
 }
 
 /// What the client tells the server that it is called.

@@ -22,14 +22,26 @@ impl Deadline {
         Self(timeout.into().and_then(|timeout| now().checked_add(timeout)))
     }
 
+    /// The one of the two that comes first.
+    pub(crate) fn or_before(self, other: Self) -> Self {
+        Self(self.0.into_iter().chain(other.0).min())
+    }
+
     /// What the future gives, if it need not wait any longer than this.
     pub(crate) async fn within<T>(self, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.within_phase(Phase::Handshake, future).await
+    }
+
+    /// The same for another step than request and response.
+    pub(crate) async fn within_phase<T>(
+        self,
+        phase: Phase,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let mut future = pin!(future);
         let mut alarm = Alarm::default();
         poll_fn(|cx| match (future.as_mut().poll(cx), self.0) {
-            (Poll::Pending, Some(end)) => {
-                alarm.poll_at(cx, end).map(|()| Err(Error::TimedOut(Phase::Handshake)))
-            }
+            (Poll::Pending, Some(end)) => alarm.poll_at(cx, end).map(|()| Err(Error::TimedOut(phase))),
             (polled, _) => polled,
         })
         .await

@@ -34,6 +34,10 @@ pub enum Error {
         /// The frame that broke it. It counts for nothing else.
         frame: Arc<Message>,
     },
+    /// The network: the host's name has no address, or could not be looked up.
+    Resolve(Arc<io::Error>),
+    /// The network: no connection to any of the addresses. The text has the reason for each.
+    Connect(Arc<io::Error>),
     /// The peer: the opening handshake was not one, or was refused.
     Handshake {
         /// What was wrong.
@@ -60,7 +64,7 @@ impl Error {
     /// | -2 | scheme other than `ws` and `wss` |
     /// | -3 | could not connect |
     /// | -4 | response head that is not HTTP, or too large |
-    /// | -5 | deadline of the connection passed |
+    /// | -5 | no connection in time |
     /// | -6 | deadline of the opening handshake passed |
     /// | -7 | the connection ended before a response |
     /// | -10 | socket error, connection lost or closed |
@@ -86,6 +90,8 @@ impl Error {
                 HandshakeError::NoHead => -7,
                 _ => -16,
             },
+            Self::Resolve(_) | Self::Connect(_) => -3,
+            Self::TimedOut(Phase::Dns | Phase::Connect) => -5,
             Self::TimedOut(Phase::Handshake) => -6,
             Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed => -10,
             Self::Protocol(_) | Self::Reported { .. } | Self::Invalid(_) => -16,
@@ -106,7 +112,7 @@ impl Error {
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Io(error) => Some(error.kind()),
+            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => Some(error.kind()),
             _ => None,
         }
     }
@@ -123,6 +129,8 @@ impl fmt::Display for Error {
             Self::ReaderGone => f.write_str("no pong can be awaited, the reader was dropped"),
             Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
             Self::Reported { error, .. } => write!(f, "the peer broke the protocol (reported only): {error}"),
+            Self::Resolve(error) => write!(f, "the host has no address: {error}"),
+            Self::Connect(error) => write!(f, "could not connect: {error}"),
             Self::Handshake { error, .. } => write!(f, "opening handshake: {error}"),
             Self::TimedOut(phase) => write!(f, "timed out: {phase}"),
             Self::Lost => f.write_str("the connection ended without a Close frame (1006)"),
@@ -139,7 +147,7 @@ impl std::error::Error for Error {
             Self::Options(error) => Some(error),
             Self::Invalid(error) | Self::Protocol(error) | Self::Reported { error, .. } => Some(error),
             Self::Handshake { error, .. } => Some(error),
-            Self::Io(error) => Some(error.as_ref()),
+            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => Some(error.as_ref()),
             Self::Transport(error) => Some(error.as_ref()),
             _ => None,
         }
@@ -174,6 +182,10 @@ impl From<HandshakeError> for Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
+    /// The lookup of the host's addresses.
+    Dns,
+    /// The connection of the socket.
+    Connect,
     /// The opening handshake: request and response.
     Handshake,
     /// The heartbeat: the peer was silent for longer than [`Heartbeat::timeout`](crate::Heartbeat::timeout).
@@ -185,6 +197,8 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Dns => "looking up the host took too long",
+            Self::Connect => "no address answered in time",
             Self::Handshake => "the opening handshake took too long",
             Self::Heartbeat => "the peer was silent for too long",
             Self::Call => "nothing came in time",

@@ -62,6 +62,9 @@ mod options;
 
 mod url;
 
+mod net;
+mod socket;
+
 mod handshake;
 
 mod frame;
@@ -95,12 +98,13 @@ mod sync;
 
 pub mod codec;
 
-pub use connect::connect_io;
+pub use connect::{connect, connect_io};
 pub use error::{Error, HandshakeError, OptionsError, Phase, ProtocolError, UrlError};
 pub use frame::{CloseCode, CloseFrame, FrameView, Message, Opcode};
 pub use futures::{SinkExt, StreamExt};
 pub use handshake::{Headers, Reply, Request, Response};
 pub use messages::{Data, Messages};
+pub use net::{SocketReader, SocketWriter};
 pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
 #[cfg(feature = "deflate")]
 pub use options::{Deflate, DeflateParams};
@@ -111,6 +115,7 @@ pub use server::{Refused, Upgrade, accept_io};
 pub use session::closing::CloseFrames;
 pub use shared::Stats;
 pub use shutdown::shutdown;
+pub use socket::{Socket, Timings};
 pub use url::{WsUrl, parse_url};
 pub use wrap::{
     FrameSink, FrameSinkWrite, FrameStream, FrameStreamRead, IoRead, IoWrite, wrap_frames, wrap_io,

@@ -19,12 +19,13 @@ use crate::{
     error::{Error, Phase},
     frame::{CloseCode, FrameView, Message, Opcode},
     messages::{Messages, Partial},
+    net::{SocketReader, SocketWriter},
     options::{Checks, Role, Settings},
-    reader::Source,
+    reader::{FrameReader, Source},
     session::closing::CloseFrames,
     shared::{Flags, Shared, Stats, Stop},
     sync::{AtomicU64, Ordering},
-    writer::Outlet,
+    writer::{FrameWriter, Outlet},
 };
 
 /// How much of what a peer sends after the end of a connection is read and thrown away, so that unread bytes do
@@ -42,6 +43,9 @@ const DRAIN_LEN: usize = 1 << 20;
 /// - After our own Close: data is yielded until the peer's Close, control frames are not answered.
 /// - After a violation: the peer gets a Close frame that says so, then comes the error, then the end.
 /// - When the transport ends without a Close frame from either side: [`Error::Lost`], then the end.
+///
+/// The type parameters say where frames come from and go to; as plain `Read` it is what
+/// [`connect`](crate::connect) gives.
 ///
 /// # Cancel safety
 ///
@@ -64,7 +68,7 @@ const DRAIN_LEN: usize = 1 << 20;
 /// }
 /// # Ok(()) }
 /// ```
-pub struct Read<S: Source, K: Outlet> {
+pub struct Read<S: Source = FrameReader<SocketReader>, K: Outlet = FrameWriter<SocketWriter>> {
     /// `None` once the connection is over.
     source: Option<S>,
     pub(crate) shared: Arc<Shared<K>>,

@@ -14,11 +14,12 @@ use crate::{
     deflate::Sending,
     error::Error,
     frame::{CloseCode, Message},
+    net::SocketWriter,
     options::Checks,
     prepared::PreparedFrame,
     session::{Outbound, closing::CloseFrames},
     shared::{Flags, Refusal, Shared, Stats},
-    writer::Outlet,
+    writer::{FrameWriter, Outlet},
 };
 
 /// The half of a connection that sends frames: a [`Sink`] of [`Message`]s that can be cloned.
@@ -30,6 +31,8 @@ use crate::{
 ///
 /// Each clone may stage one frame above [`write_buffer_len`](crate::WrapOptions::write_buffer_len). While one
 /// clone's fragmented message is open, data frames of other clones wait for its end; Ping, Pong and Close pass.
+///
+/// The type parameter says where frames go to; as plain `Write` it is what [`connect`](crate::connect) gives.
 ///
 /// # Cancel safety
 ///
@@ -53,7 +56,7 @@ use crate::{
 /// write.close_with(1000, "done").await?;
 /// # Ok(()) }
 /// ```
-pub struct Write<K: Outlet> {
+pub struct Write<K: Outlet = FrameWriter<SocketWriter>> {
     shared: Arc<Shared<K>>,
     id: usize,
     rules: Outbound,

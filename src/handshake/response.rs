@@ -3,6 +3,7 @@
 use crate::{
     error::{HandshakeError, OptionsError},
     options::DeflateParams,
+    socket::{Socket, Timings},
 };
 
 use super::{
@@ -20,6 +21,8 @@ pub struct Response {
     headers: Headers,
     body: Vec<u8>,
     deflate: Option<DeflateParams>,
+    socket: Option<Socket>,
+    timings: Timings,
 }
 
 impl Response {
@@ -81,12 +84,28 @@ impl Response {
         &self.body
     }
 
+    /// The socket under the connection. `None` for a transport that the caller has connected, and for a refusal.
+    #[must_use]
+    pub const fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// How long each step to the connection took. All zero or `None` in a refusal.
+    #[must_use]
+    pub const fn timings(&self) -> Timings {
+        self.timings
+    }
+
     pub(crate) fn with_body(self, body: Vec<u8>) -> Self {
         Self { body, ..self }
     }
 
     pub(crate) fn with_deflate(self, deflate: Option<DeflateParams>) -> Self {
         Self { deflate, ..self }
+    }
+
+    pub(crate) fn with_connection(self, socket: Option<Socket>, timings: Timings) -> Self {
+        Self { socket, timings, ..self }
     }
 
     /// Whether another response follows, and this one means nothing
@@ -112,6 +131,8 @@ impl Response {
             headers: Headers::from_parsed(parsed.headers),
             body: Vec::new(),
             deflate: None,
+            socket: None,
+            timings: Timings::default(),
         })
     }
 }

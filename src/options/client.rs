@@ -6,7 +6,7 @@ use super::{Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Set
 
 /// Where a client connects to, what it asks for and how. Names are those of coro-websocket.
 ///
-/// Nothing is checked before it is used: [`connect_io`](crate::connect_io) gives
+/// Nothing is checked before it is used: [`connect`](crate::connect) and [`connect_io`](crate::connect_io) give
 /// [`Error::Options`](crate::Error::Options) before a byte is sent.
 ///
 /// # Examples
@@ -35,6 +35,7 @@ pub struct Options {
     pub(crate) subprotocols: Vec<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) limits: HeadLimits,
     /// What is offered, the preferred first.
     pub(crate) deflate: Vec<Deflate>,
@@ -53,6 +54,7 @@ impl Default for Options {
             subprotocols: Vec::new(),
             headers: Vec::new(),
             timeout: Some(HANDSHAKE_TIMEOUT),
+            connect_timeout: None,
             limits: HeadLimits::default(),
             deflate: Vec::new(),
             settings: Settings::new(Role::Client),
@@ -151,6 +153,15 @@ impl Options {
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
+        self
+    }
+
+    /// How long it may take until the socket is connected, all addresses together, within
+    /// [`timeout`](Self::timeout): from when the addresses are known to when one of them has answered. Default:
+    /// `None`, as long as the whole. Zero: only what needs no waiting succeeds.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect_timeout = timeout.into();
         self
     }
 

@@ -1,0 +1,64 @@
+//! Names to addresses.
+
+use std::{io, net::SocketAddr};
+
+use crate::error::Error;
+
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Whether somebody was asked: the host is a name.
+    pub(super) asked: bool,
+}
+
+/// All addresses of the host, in the order in which they are to be tried. The system is asked on a thread of its
+/// own, which goes on after the future was dropped.
+pub(super) async fn resolve(host: &str, port: u16) -> Result<Lookup, Error> {
+    if let Ok(address) = host.parse() {
+        return Ok(Lookup { addresses: vec![SocketAddr::new(address, port)], asked: false });
+    }
+    let failed = |error: io::Error| Error::Resolve(error.into());
+    let found = async_net::resolve((host, port)).await.map_err(failed)?;
+    if found.is_empty() {
+        return Err(failed(io::ErrorKind::NotFound.into()));
+    }
+    Ok(Lookup { addresses: interleave(found), asked: true })
+}
+
+/// The families take turns, so that one that does not work costs one attempt, not all of them
+/// ([RFC 8305 §4](https://www.rfc-editor.org/rfc/rfc8305#section-4)). The system knows which is to be first.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return addresses };
+    let like_first = first.is_ipv4();
+    let (these, those): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == like_first);
+    let (mut these, mut those) = (these.into_iter(), those.into_iter());
+    let mut turns = Vec::with_capacity(these.len() + those.len());
+    loop {
+        let (this, that) = (these.next(), those.next());
+        if this.is_none() && that.is_none() {
+            return turns;
+        }
+        turns.extend(this.into_iter().chain(that));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_lose_nobody() {
+        let v4 = |last| SocketAddr::from(([10, 0, 0, last], 80));
+        let v6 = |last| SocketAddr::from(([1, 0, 0, 0, 0, 0, 0, last], 80));
+        for (given, expected) in [
+            (vec![], vec![]),
+            (vec![v4(1)], vec![v4(1)]),
+            (vec![v4(1), v4(2)], vec![v4(1), v4(2)]),
+            (vec![v6(1), v6(2), v6(3), v4(1), v4(2)], vec![v6(1), v4(1), v6(2), v4(2), v6(3)]),
+            (vec![v4(1), v6(1), v6(2), v6(3)], vec![v4(1), v6(1), v6(2), v6(3)]),
+        ] {
+            assert_eq!(interleave(given), expected);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a caller can learn of the socket under a connection, and do to it.
+
+use std::{
+    fmt, io,
+    net::{Shutdown, SocketAddr},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use crate::error::Error;
+
+/// What a socket of any kind can be asked for.
+pub(crate) trait Handle: fmt::Debug + Send + Sync {
+    fn peer_addr(&self) -> Option<SocketAddr>;
+
+    fn local_addr(&self) -> Option<SocketAddr>;
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+
+    fn nodelay(&self) -> io::Result<bool>;
+
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+}
+
+/// A handle to the socket under a connection, from [`Response::socket`](crate::Response::socket). It is weak: the
+/// socket lives as long as the connection does, whoever has a handle. Two handles are equal when they are of the
+/// same connection.
+///
+/// # Examples
+///
+/// ```no_run
+/// use coro_websocket::{Error, Options, connect};
+///
+/// # async fn run() -> Result<(), Error> {
+/// let (response, read, write) = connect(Options::from_url("ws://localhost:8080/")?).await?;
+/// if let Some(socket) = response.socket() {
+///     println!("connected to {:?}", socket.peer_addr());
+/// }
+/// # let _ = (read, write);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Socket {
+    handle: Weak<dyn Handle>,
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+}
+
+impl Socket {
+    pub(crate) fn new<H: Handle + 'static>(handle: &Arc<H>) -> Self {
+        let (peer, local) = (handle.peer_addr(), handle.local_addr());
+        // Not the shorter way, which would make it a strong one first.
+        let handle: Weak<H> = Arc::downgrade(handle);
+        Self { handle, peer, local }
+    }
+
+    /// The address of the other end, also once the connection is gone. `None` for a unix socket.
+    #[must_use]
+    pub const fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The address of this end, also once the connection is gone. `None` for a unix socket.
+    #[must_use]
+    pub const fn local_addr(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Whether the socket is still there. It may have been shut down.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.handle.strong_count() > 0
+    }
+
+    /// Shuts the socket down, under the halves and without a Close frame: what was sent before is still
+    /// delivered, what comes afterwards is not. To end a connection in order, send a Close.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] once the connection is gone, [`Error::Io`] where the system refuses.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
+        Ok(self.handle()?.shutdown(how)?)
+    }
+
+    /// Whether small writes go out at once, which is how [`connect`](crate::connect) sets the socket up
+    /// (`TCP_NODELAY`). Always so for a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] once the connection is gone, [`Error::Io`] where the system refuses.
+    pub fn nodelay(&self) -> Result<bool, Error> {
+        Ok(self.handle()?.nodelay()?)
+    }
+
+    /// Chooses whether small writes go out at once (`TCP_NODELAY`). Nothing changes for a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] once the connection is gone, [`Error::Io`] where the system refuses.
+    pub fn set_nodelay(&self, nodelay: bool) -> Result<(), Error> {
+        Ok(self.handle()?.set_nodelay(nodelay)?)
+    }
+
+    fn handle(&self) -> Result<Arc<dyn Handle>, Error> {
+        self.handle.upgrade().ok_or(Error::Closed)
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.handle, &other.handle)
+    }
+}
+
+impl Eq for Socket {}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .field("alive", &self.is_alive())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long each step to a connection took, from [`Response::timings`](crate::Response::timings).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// The lookup of the host. `None`: it is an address, or there was none to look up.
+    pub dns: Option<Duration>,
+    /// The connection of the socket. `None`: the transport is the caller's.
+    pub connect: Option<Duration>,
+    /// TLS. `None`: there is none, or it is the caller's.
+    pub tls: Option<Duration>,
+    /// Request and response.
+    pub handshake: Duration,
+}
