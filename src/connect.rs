@@ -9,7 +9,7 @@ use crate::{
     deadline::Deadline,
     deflate::{check_answer, offered_names},
     entropy,
-    error::{Error, HandshakeError, OptionsError},
+    error::{Error, HandshakeError, OptionsError, TlsError},
     exchange::{read_body, read_head, send},
     handshake::{
         Response,
@@ -34,13 +34,14 @@ const MAX_INTERIM: usize = 8;
 /// Connects to a server and opens a WebSocket connection
 /// ([RFC 6455 §4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)): looks the host up, tries each of its
 /// addresses until one answers ("Happy Eyeballs", [RFC 8305](https://www.rfc-editor.org/rfc/rfc8305)), or takes
-/// the [unix socket](Options::path); sends the request and checks the response. The response is 101 and
+/// the [unix socket](Options::path); encrypts the connection if [`tls`](Options::tls) says so; sends the request and checks the response. The response is 101 and
 /// everything about it is as it must be.
 ///
 /// # Errors
 ///
 /// The variant says which step failed. [`Error::Options`]: the options cannot be used, nothing was done.
 /// [`Error::Resolve`]: the host has no address. [`Error::Connect`]: no address answered, with the reason of each.
+/// [`Error::Tls`]: the server is not to be trusted, or does not trust us, or the options for TLS cannot be used.
 /// [`Error::Handshake`]: the server refused, with its response and the start of its body, or did not answer as a
 /// WebSocket server does. [`Error::Io`]: the connection failed between request and response.
 /// [`Error::TimedOut`]: all of it together took longer than [`timeout`](Options::timeout), or connecting the
@@ -186,7 +187,7 @@ fn authority(options: &Options) -> Result<String, OptionsError> {
         return Ok(String::from("localhost"));
     }
     let host = parse_host(options.host.as_deref().unwrap_or(DEFAULT_HOST))?;
-    let tls = options.tls;
+    let tls = options.tls.is_some();
     Ok(Authority { host: &host, port: options.port.unwrap_or(default_port(tls)), tls }.to_string())
 }
 
@@ -209,6 +210,8 @@ where
     for _ in 0..=MAX_INTERIM {
         let head = match read_head(read, limits, received).await {
             Ok(head) => head,
+            // It hung up, and has said why.
+            Err(error @ Error::Tls(TlsError::Alert(_))) => return Err(error),
             Err(error) => return Err(sent.err().unwrap_or(error)),
         };
         let response = Response::parse(&head)?;
@@ -231,6 +234,10 @@ fn hung_up(error: &Error) -> bool {
 mod tests {
     use super::*;
     use futures::{executor::block_on, io::Cursor};
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
 
     fn exchanged(response: &str) -> Result<(Response, Vec<u8>), Error> {
         let mut sent = Vec::new();
@@ -244,6 +251,45 @@ mod tests {
     fn frames_in_the_packet_of_the_response_are_kept() {
         let (response, leftover) = exchanged("HTTP/1.1 101 x\r\n\r\n\u{1}\u{2}frames\r\n\r\n").unwrap();
         assert_eq!((response.code(), leftover.as_slice()), (101, &b"\x01\x02frames\r\n\r\n"[..]));
+    }
+
+    /// Takes nothing and says that the other end is gone.
+    struct Gone;
+
+    impl AsyncWrite for Gone {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Gives an alert of TLS, as a server that refuses a certificate after the handshake does.
+    struct Alerting;
+
+    impl AsyncRead for Alerting {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            let alert = TlsError::Alert("CertificateRequired".into());
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, alert)))
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_before_it_hangs_up_is_the_reason() {
+        let reason = |read: &mut (dyn AsyncRead + Unpin)| {
+            block_on(exchange(&mut &mut *read, &mut Gone, b"request", HeadLimits::default()))
+        };
+        let answer = reason(&mut Cursor::new("HTTP/1.1 431 x\r\n\r\n"));
+        assert_eq!(answer.unwrap().0.code(), 431);
+        assert!(matches!(reason(&mut Alerting), Err(Error::Tls(TlsError::Alert(_)))));
+        let nothing = reason(&mut Cursor::new(""));
+        assert_eq!(nothing.unwrap_err().io_kind(), Some(io::ErrorKind::BrokenPipe));
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub enum Error {
     Resolve(Arc<io::Error>),
     /// The network: no connection to any of the addresses. The text has the reason for each.
     Connect(Arc<io::Error>),
+    /// TLS: a peer that is not to be trusted, or does not trust us, in the handshake or later; or options for it
+    /// that cannot be used.
+    Tls(TlsError),
     /// The peer: the opening handshake was not one, or was refused.
     Handshake {
         /// What was wrong.
@@ -68,6 +71,7 @@ impl Error {
     /// | -6 | deadline of the opening handshake passed |
     /// | -7 | the connection ended before a response |
     /// | -10 | socket error, connection lost or closed |
+    /// | -11 | TLS |
     /// | -15 | status other than 101 |
     /// | -16 | WebSocket protocol error |
     ///
@@ -92,7 +96,8 @@ impl Error {
             },
             Self::Resolve(_) | Self::Connect(_) => -3,
             Self::TimedOut(Phase::Dns | Phase::Connect) => -5,
-            Self::TimedOut(Phase::Handshake) => -6,
+            Self::TimedOut(Phase::Tls | Phase::Handshake) => -6,
+            Self::Tls(_) => -11,
             Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed => -10,
             Self::Protocol(_) | Self::Reported { .. } | Self::Invalid(_) => -16,
             Self::Options(_) | Self::Abandoned | Self::ReaderGone => return None,
@@ -112,7 +117,10 @@ impl Error {
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => Some(error.kind()),
+            Self::Io(error)
+            | Self::Resolve(error)
+            | Self::Connect(error)
+            | Self::Tls(TlsError::Io(error)) => Some(error.kind()),
             _ => None,
         }
     }
@@ -131,6 +139,7 @@ impl fmt::Display for Error {
             Self::Reported { error, .. } => write!(f, "the peer broke the protocol (reported only): {error}"),
             Self::Resolve(error) => write!(f, "the host has no address: {error}"),
             Self::Connect(error) => write!(f, "could not connect: {error}"),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Handshake { error, .. } => write!(f, "opening handshake: {error}"),
             Self::TimedOut(phase) => write!(f, "timed out: {phase}"),
             Self::Lost => f.write_str("the connection ended without a Close frame (1006)"),
@@ -146,6 +155,7 @@ impl std::error::Error for Error {
             Self::Url(error) => Some(error),
             Self::Options(error) => Some(error),
             Self::Invalid(error) | Self::Protocol(error) | Self::Reported { error, .. } => Some(error),
+            Self::Tls(error) => Some(error),
             Self::Handshake { error, .. } => Some(error),
             Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => Some(error.as_ref()),
             Self::Transport(error) => Some(error.as_ref()),
@@ -155,8 +165,18 @@ impl std::error::Error for Error {
 }
 
 impl From<io::Error> for Error {
+    /// What TLS reports through a transport is told apart.
     fn from(error: io::Error) -> Self {
-        Self::Io(Arc::new(error))
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+            Some(tls) => Self::Tls(tls.clone()),
+            None => Self::Io(Arc::new(error)),
+        }
+    }
+}
+
+impl From<TlsError> for Error {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }
 
@@ -186,6 +206,8 @@ pub enum Phase {
     Dns,
     /// The connection of the socket.
     Connect,
+    /// The TLS handshake.
+    Tls,
     /// The opening handshake: request and response.
     Handshake,
     /// The heartbeat: the peer was silent for longer than [`Heartbeat::timeout`](crate::Heartbeat::timeout).
@@ -199,6 +221,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Dns => "looking up the host took too long",
             Self::Connect => "no address answered in time",
+            Self::Tls => "the TLS handshake took too long",
             Self::Handshake => "the opening handshake took too long",
             Self::Heartbeat => "the peer was silent for too long",
             Self::Call => "nothing came in time",
@@ -315,6 +338,48 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
+/// What went wrong in TLS ([RFC 8446](https://www.rfc-editor.org/rfc/rfc8446)).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The caller: a file that cannot be read, a certificate or key that is not one, nobody to trust.
+    Options(Arc<str>),
+    /// The server: its certificate is not to be trusted, for this reason.
+    Certificate(Arc<str>),
+    /// The peer: it gave up, with this alert ([RFC 8446 §6](https://www.rfc-editor.org/rfc/rfc8446#section-6)).
+    /// With TLS 1.3 the refusal of a client's certificate comes after the handshake, when the response is awaited.
+    Alert(Arc<str>),
+    /// The peer: what it sends is not TLS, or against its rules, or of no version and algorithm that we have.
+    Protocol(Arc<str>),
+    /// The network: the stream ended without the alert that closes it, so that nobody knows whether that was the
+    /// peer's will ([RFC 8446 §6.1](https://www.rfc-editor.org/rfc/rfc8446#section-6.1)).
+    Truncated,
+    /// The network: reading or writing failed during the TLS handshake.
+    Io(Arc<io::Error>),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options(why) => write!(f, "unusable options: {why}"),
+            Self::Certificate(why) => write!(f, "the server's certificate is not to be trusted: {why}"),
+            Self::Alert(alert) => write!(f, "the peer gave up: {alert}"),
+            Self::Protocol(why) => f.write_str(why),
+            Self::Truncated => f.write_str("the stream was cut off"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}
+
 /// Why options cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -343,6 +408,8 @@ pub enum OptionsError {
     Heartbeat,
     /// A level or a window of the compression is out of its range.
     Deflate,
+    /// TLS is wanted, but this is a build without the feature `tls`.
+    NoTls,
 }
 
 impl fmt::Display for OptionsError {
@@ -358,6 +425,7 @@ impl fmt::Display for OptionsError {
             Self::Credentials => "the user name or password cannot be used",
             Self::Origin => "an allowed origin is malformed",
             Self::Status => "the status is not from 200 to 599",
+            Self::NoTls => "this build has no TLS",
             Self::Heartbeat => "a heartbeat needs an interval above zero",
             Self::Deflate => "a level or a window of the compression is out of its range",
         })

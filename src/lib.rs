@@ -99,13 +99,15 @@ mod sync;
 pub mod codec;
 
 pub use connect::{connect, connect_io};
-pub use error::{Error, HandshakeError, OptionsError, Phase, ProtocolError, UrlError};
+pub use error::{Error, HandshakeError, OptionsError, Phase, ProtocolError, TlsError, UrlError};
 pub use frame::{CloseCode, CloseFrame, FrameView, Message, Opcode};
 pub use futures::{SinkExt, StreamExt};
 pub use handshake::{Headers, Reply, Request, Response};
 pub use messages::{Data, Messages};
 pub use net::{SocketReader, SocketWriter};
-pub use options::{Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, WrapOptions};
+pub use options::{
+    Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, Tls, TlsVersion, WrapOptions,
+};
 #[cfg(feature = "deflate")]
 pub use options::{Deflate, DeflateParams};
 pub use prepared::PreparedFrame;
@@ -115,7 +117,7 @@ pub use server::{Refused, Upgrade, accept_io};
 pub use session::closing::CloseFrames;
 pub use shared::Stats;
 pub use shutdown::shutdown;
-pub use socket::{Socket, Timings};
+pub use socket::{Socket, Timings, TlsInfo};
 pub use url::{WsUrl, parse_url};
 pub use wrap::{
     FrameSink, FrameSinkWrite, FrameStream, FrameStreamRead, IoRead, IoWrite, wrap_frames, wrap_io,
@@ -157,6 +159,9 @@ const _: () = {
         can_be_shared::<FrameSinkWrite<K>>();
     }
 
+    can_be_sent::<Read>();
+    can_be_shared::<Write>();
+    can_be_shared::<Response>();
     over_bytes::<&[u8], Vec<u8>>();
     over_frames::<FrameReader<&[u8]>, FrameWriter<Vec<u8>>>();
 };

@@ -1,4 +1,4 @@
-//! Step 2, the socket: over TCP or a unix socket, in two halves that two tasks may poll at once.
+//! Step 2, the socket: TCP or a unix socket, with or without TLS, in two halves that two tasks may poll at once.
 
 use std::{
     fmt, io,
@@ -20,10 +20,14 @@ use crate::{
 mod dns;
 mod halves;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;
 
 use halves::{Receiving, Sending};
+#[cfg(feature = "tls")]
+use tls::Secure;
 
 /// What a client calls the server where nothing else is said.
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1";
@@ -51,25 +55,50 @@ impl<'a> Address<'a> {
             (_, _, Some(0)) => Err(OptionsError::Port),
             (_, host, port) => {
                 let host = parse_host(host.unwrap_or(DEFAULT_HOST))?;
-                Ok(Self::Host(host, port.unwrap_or(default_port(options.tls))))
+                Ok(Self::Host(host, port.unwrap_or(default_port(options.tls.is_some()))))
             }
         }
     }
 
-    /// Connects, and notes how long that took.
+    /// What the server is called in its certificate.
+    fn name(&self) -> &str {
+        match self {
+            Self::Unix(_) => "localhost",
+            Self::Host(host, _) => host,
+        }
+    }
+
+    /// Connects, and notes how long each step took.
     pub(crate) async fn connect(
         &self,
         deadline: Deadline,
         options: &Options,
         timings: &mut Timings,
     ) -> Result<Connected, Error> {
-        let connected = match self {
+        let Some(tls) = &options.tls else {
+            return self.connect_plain(deadline, options, timings).await;
+        };
+        let secure = Secure::new(tls, self.name(), deadline).await?;
+        let connected = self.connect_plain(deadline, options, timings).await?;
+        let since = clock::now();
+        let connected = deadline.within_phase(Phase::Tls, secure.connect(connected)).await?;
+        timings.tls = Some(clock::now() - since);
+        Ok(connected)
+    }
+
+    async fn connect_plain(
+        &self,
+        deadline: Deadline,
+        options: &Options,
+        timings: &mut Timings,
+    ) -> Result<Connected, Error> {
+        match self {
             Self::Unix(path) => {
                 let deadline = deadline.or_before(Deadline::after(options.connect_timeout));
                 let since = clock::now();
                 let connected = deadline.within_phase(Phase::Connect, connect_unix(path)).await?;
                 timings.connect = Some(clock::now() - since);
-                connected
+                Ok(connected)
             }
             Self::Host(host, port) => {
                 let since = clock::now();
@@ -81,14 +110,13 @@ impl<'a> Address<'a> {
                 timings.connect = Some(clock::now() - since);
                 let socket = Socket::new(&stream);
                 let (reader, writer) = halves::split(stream);
-                Connected {
+                Ok(Connected {
                     reader: SocketReader(Reader::Tcp(reader)),
                     writer: SocketWriter(Writer::Tcp(writer)),
                     socket,
-                }
+                })
             }
-        };
-        Ok(connected)
+        }
     }
 }
 
@@ -109,6 +137,20 @@ async fn connect_unix(_: &std::path::Path) -> Result<Connected, Error> {
     Err(Error::Connect(io::Error::from(io::ErrorKind::Unsupported).into()))
 }
 
+#[cfg(not(feature = "tls"))]
+enum Secure {}
+
+#[cfg(not(feature = "tls"))]
+impl Secure {
+    async fn new(_: &crate::options::Tls, _: &str, _: Deadline) -> Result<Self, Error> {
+        Err(OptionsError::NoTls.into())
+    }
+
+    async fn connect(self, _: Connected) -> Result<Connected, Error> {
+        match self {}
+    }
+}
+
 /// The reading half of a socket that [`connect`](crate::connect) has connected.
 pub struct SocketReader(Reader);
 
@@ -116,6 +158,8 @@ enum Reader {
     Tcp(Receiving<std::net::TcpStream>),
     #[cfg(unix)]
     Unix(Receiving<std::os::unix::net::UnixStream>),
+    #[cfg(feature = "tls")]
+    Tls(tls::Reader),
 }
 
 /// The writing half of a socket that [`connect`](crate::connect) has connected.
@@ -129,6 +173,8 @@ enum Writer {
     Tcp(Sending<std::net::TcpStream>),
     #[cfg(unix)]
     Unix(Sending<std::os::unix::net::UnixStream>),
+    #[cfg(feature = "tls")]
+    Tls(tls::Writer),
 }
 
 impl AsyncRead for SocketReader {
@@ -137,16 +183,31 @@ impl AsyncRead for SocketReader {
             Reader::Tcp(reader) => reader.poll_read(cx, buf),
             #[cfg(unix)]
             Reader::Unix(reader) => reader.poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Reader::Tls(reader) => reader.poll_read(cx, buf),
         }
     }
 }
 
 impl SocketWriter {
+    #[cfg(feature = "tls")]
+    fn shutdown(&self, how: std::net::Shutdown) {
+        // Whoever it was meant for may have gone already.
+        let _ = match &self.0 {
+            Writer::Tcp(writer) => writer.shutdown(how),
+            #[cfg(unix)]
+            Writer::Unix(writer) => writer.shutdown(how),
+            Writer::Tls(_) => Ok(()),
+        };
+    }
+
     fn io(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
         match &mut self.0 {
             Writer::Tcp(writer) => Pin::new(writer),
             #[cfg(unix)]
             Writer::Unix(writer) => Pin::new(writer),
+            #[cfg(feature = "tls")]
+            Writer::Tls(writer) => Pin::new(writer),
         }
     }
 }

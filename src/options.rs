@@ -8,6 +8,7 @@ mod client;
 #[cfg_attr(not(feature = "deflate"), path = "options/no_deflate.rs")]
 mod deflate;
 mod server;
+mod tls;
 
 pub(crate) use client::Credentials;
 pub use client::Options;
@@ -20,6 +21,9 @@ pub(crate) use deflate::{Deflate, DeflateParams};
 pub use deflate::{Deflate, DeflateParams};
 pub(crate) use server::Policy;
 pub use server::{Accept, AcceptOptions, Origins};
+#[cfg(feature = "tls")]
+pub(crate) use tls::Pem;
+pub use tls::{Tls, TlsVersion};
 
 /// How much of an HTTP head is taken in before it is refused, on both sides.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::error::Error;
+use crate::{error::Error, options::TlsVersion};
 
 /// What a socket of any kind can be asked for.
 pub(crate) trait Handle: fmt::Debug + Send + Sync {
@@ -45,6 +45,7 @@ pub struct Socket {
     handle: Weak<dyn Handle>,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    tls: Option<Arc<TlsInfo>>,
 }
 
 impl Socket {
@@ -52,7 +53,12 @@ impl Socket {
         let (peer, local) = (handle.peer_addr(), handle.local_addr());
         // Not the shorter way, which would make it a strong one first.
         let handle: Weak<H> = Arc::downgrade(handle);
-        Self { handle, peer, local }
+        Self { handle, peer, local, tls: None }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(self, tls: TlsInfo) -> Self {
+        Self { tls: Some(tls.into()), ..self }
     }
 
     /// The address of the other end, also once the connection is gone. `None` for a unix socket.
@@ -65,6 +71,12 @@ impl Socket {
     #[must_use]
     pub const fn local_addr(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// What was agreed on in TLS. `None`: the connection is not encrypted.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_deref()
     }
 
     /// Whether the socket is still there. It may have been shut down.
@@ -121,8 +133,22 @@ impl fmt::Debug for Socket {
             .field("peer", &self.peer)
             .field("local", &self.local)
             .field("alive", &self.is_alive())
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
+}
+
+/// What client and server agreed on in TLS, from [`Socket::tls`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsInfo {
+    /// The version.
+    pub version: TlsVersion,
+    /// The name of the cipher suite, such as `TLS13_AES_256_GCM_SHA384`.
+    pub cipher_suite: String,
+    /// The protocol that the server chose from [`Tls::alpn`](crate::Tls::alpn). `None`: it chose none, or TLS 1.3 is
+    /// spoken, where the answer is encrypted and not passed on by the TLS library.
+    pub alpn: Option<Vec<u8>>,
 }
 
 /// How long each step to a connection took, from [`Response::timings`](crate::Response::timings).

@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("pool", &[]),
     ("options", &["error"]),
     ("url", &["error", "options"]),
-    ("socket", &["error"]),
+    ("socket", &["error", "options"]),
     ("handshake", &["error", "options", "socket"]),
     ("frame", &["error", "pool"]),
     ("codec", &["handshake", "frame"]),
@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("entropy", &["error"]),
     ("deadline", &["error", "clock"]),
     // The socket.
-    ("net", &["error", "options", "url", "socket", "clock", "deadline"]),
+    ("net", &["error", "pool", "options", "url", "socket", "sync", "clock", "deadline"]),
     // The codec on input and output.
     ("reader", &["error", "pool", "options", "frame", "deflate", "session"]),
     ("writer", &["error", "options", "frame", "deflate", "session", "entropy"]),

@@ -84,6 +84,16 @@ where
     }
 }
 
+#[cfg(feature = "tls")]
+impl<T> Sending<T>
+where
+    Async<T>: Handle,
+{
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.shutdown(how)
+    }
+}
+
 impl<T> AsyncWrite for Sending<T>
 where
     Async<T>: Handle,

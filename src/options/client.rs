@@ -2,7 +2,9 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
+use super::{
+    Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, Tls, connection_setters,
+};
 
 /// Where a client connects to, what it asks for and how. Names are those of coro-websocket.
 ///
@@ -29,7 +31,7 @@ pub struct Options {
     pub(crate) path: Option<PathBuf>,
     pub(crate) host: Option<String>,
     pub(crate) port: Option<u16>,
-    pub(crate) tls: bool,
+    pub(crate) tls: Option<Box<Tls>>,
     pub(crate) pathname: String,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) subprotocols: Vec<String>,
@@ -48,7 +50,7 @@ impl Default for Options {
             path: None,
             host: None,
             port: None,
-            tls: false,
+            tls: None,
             pathname: String::from("/"),
             credentials: None,
             subprotocols: Vec::new(),
@@ -84,10 +86,21 @@ impl Options {
         self
     }
 
-    /// Whether the connection is encrypted. Default: `false`.
+    /// Whether the connection is encrypted, and how: `true` is [`Tls::default`], the usual verification. Default:
+    /// `false`, but for `wss` URLs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use coro_websocket::{Options, Tls};
+    ///
+    /// let options = Options::from_url("wss://localhost/")?.tls(Tls::default().ca_file("ca.pem"));
+    /// # let _ = options;
+    /// # Ok::<(), coro_websocket::Error>(())
+    /// ```
     #[must_use]
-    pub fn tls(mut self, tls: bool) -> Self {
-        self.tls = tls;
+    pub fn tls(mut self, tls: impl Into<Tls>) -> Self {
+        self.tls = Some(tls.into()).filter(|tls| !tls.off).map(Box::new);
         self
     }
 

@@ -1,0 +1,100 @@
+//! TLS over a socket. Nothing outside of this folder knows who does it.
+
+use std::{io, sync::Arc};
+
+use async_tls::TlsConnector;
+use rustls::{CertificateError, ClientConfig};
+
+use crate::{
+    deadline::Deadline,
+    error::{Error, Phase, TlsError},
+    options::Tls,
+};
+
+use super::Connected;
+
+mod config;
+mod gate;
+mod halves;
+mod hello;
+
+use gate::Gate;
+pub(super) use halves::{Reader, Writer};
+
+/// Everything that a TLS handshake needs but the socket.
+pub(super) struct Secure {
+    config: Arc<ClientConfig>,
+    name: String,
+}
+
+impl Secure {
+    pub(super) async fn new(tls: &Tls, host: &str, deadline: Deadline) -> Result<Self, Error> {
+        let name = config::server_name(tls.server_name.as_deref().unwrap_or(host))?;
+        let config = async { Ok(config::client_config(tls).await?) };
+        let config = deadline.within_phase(Phase::Tls, config).await?;
+        Ok(Self { config, name })
+    }
+
+    pub(super) async fn connect(self, plain: Connected) -> Result<Connected, Error> {
+        let Connected { reader, writer, socket } = plain;
+        let gate = Gate::new(reader, writer);
+        let mut stream =
+            TlsConnector::from(self.config).connect(self.name, gate).await.map_err(handshake_error)?;
+        let info = stream.get_mut().end_handshake();
+        let info = info.ok_or_else(|| TlsError::Protocol("no hello from the server".into()))?;
+        let (reader, writer) = halves::split(stream);
+        let (reader, writer) = (super::Reader::Tls(reader), super::Writer::Tls(writer));
+        Ok(Connected {
+            reader: super::SocketReader(reader),
+            writer: super::SocketWriter(writer),
+            socket: socket.with_tls(info),
+        })
+    }
+}
+
+/// What TLS found wrong, if that is what the error is about.
+fn tls_error(error: &io::Error) -> Option<TlsError> {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Some(TlsError::Truncated);
+    }
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(why) => TlsError::Certificate(describe(why).into()),
+        rustls::Error::NoCertificatesPresented => TlsError::Certificate("there is none".into()),
+        rustls::Error::AlertReceived(alert) => TlsError::Alert(format!("{alert:?}").into()),
+        error => TlsError::Protocol(error.to_string().into()),
+    })
+}
+
+/// In the handshake, everything is about TLS.
+fn handshake_error(error: io::Error) -> TlsError {
+    tls_error(&error).unwrap_or_else(|| TlsError::Io(error.into()))
+}
+
+/// On an open connection, the transport may fail as well. The error goes through a transport of bytes.
+fn stream_error(error: io::Error) -> io::Error {
+    match tls_error(&error) {
+        Some(tls) => io::Error::new(error.kind(), tls),
+        None => error,
+    }
+}
+
+fn describe(error: &CertificateError) -> String {
+    let known = match error {
+        CertificateError::Expired => "it has expired",
+        CertificateError::NotValidYet => "it is not valid yet",
+        CertificateError::Revoked => "it was revoked",
+        CertificateError::UnknownIssuer => "nobody we trust has signed it",
+        CertificateError::BadSignature => "its signature is wrong",
+        CertificateError::NotValidForName => "it is not for this name",
+        CertificateError::InvalidPurpose => "it is not for servers",
+        CertificateError::BadEncoding => "it cannot be read",
+        CertificateError::Other(error) => match error.to_string().as_str() {
+            "RequiredEkuNotFound" => "it is not for servers",
+            "CaUsedAsEndEntity" => "it is for an authority, not for a server",
+            other => return other.to_owned(),
+        },
+        other => return format!("{other:?}"),
+    };
+    known.to_owned()
+}

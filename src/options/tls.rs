@@ -1,0 +1,184 @@
+//! What can be chosen for TLS.
+
+use std::{fmt, path::PathBuf};
+
+/// How a connection is encrypted, and whom it trusts. The default trusts Mozilla's list of certificate authorities
+/// and demands the name of the host ([RFC 6455 §10.6](https://www.rfc-editor.org/rfc/rfc6455#section-10.6)).
+///
+/// Files are read, and texts understood, when a connection is made: an error there is
+/// [`Error::Tls`](crate::Error::Tls). `Debug` does not show keys.
+///
+/// # Examples
+///
+/// ```
+/// use coro_websocket::{Options, Tls, TlsVersion};
+///
+/// let tls = Tls::default()
+///     .web_roots(false)
+///     .ca_file("ca.pem")
+///     .client_cert_file("client.pem", "client.key")
+///     .versions([TlsVersion::Tls13]);
+/// let options = Options::default().host("localhost").port(8443).tls(tls);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub(crate) off: bool,
+    pub(crate) web_roots: bool,
+    pub(crate) system_roots: bool,
+    pub(crate) ca: Vec<Pem>,
+    /// The chain and its key.
+    pub(crate) identity: Option<(Pem, Pem)>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) alpn: Vec<Vec<u8>>,
+    pub(crate) versions: Vec<TlsVersion>,
+    pub(crate) trust_anybody: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            off: false,
+            web_roots: true,
+            system_roots: false,
+            ca: Vec::new(),
+            identity: None,
+            server_name: None,
+            alpn: Vec::new(),
+            versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
+            trust_anybody: false,
+        }
+    }
+}
+
+impl From<bool> for Tls {
+    /// `true`: the default. `false`: no TLS at all.
+    fn from(on: bool) -> Self {
+        Self { off: !on, ..Self::default() }
+    }
+}
+
+impl Tls {
+    /// Whether Mozilla's list of certificate authorities is trusted, as it was when this crate's dependencies were
+    /// chosen. Default: `true`. With `false` only [`ca_file`](Self::ca_file), [`ca_pem`](Self::ca_pem) and
+    /// [`system_roots`](Self::system_roots) count.
+    #[must_use]
+    pub fn web_roots(mut self, trusted: bool) -> Self {
+        self.web_roots = trusted;
+        self
+    }
+
+    /// Whether the certificate authorities of the operating system are trusted. Default: `false`. They are read
+    /// once for the whole process; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set.
+    #[must_use]
+    pub fn system_roots(mut self, trusted: bool) -> Self {
+        self.system_roots = trusted;
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM file as well. Default: none. A server's own certificate is
+    /// not an authority, unless it is one.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca.push(Pem::File(path.into()));
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM text as well. Default: none.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca.push(Pem::Text(pem.into()));
+        self
+    }
+
+    /// Shows a certificate to servers that ask for one: PEM files with the chain, the client's own certificate
+    /// first, and with its key in PKCS#8, PKCS#1 or SEC1 form, not encrypted. Default: none. The server is verified
+    /// all the same.
+    #[must_use]
+    pub fn client_cert_file(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.identity = Some((Pem::File(chain.into()), Pem::File(key.into())));
+        self
+    }
+
+    /// Shows a certificate to servers that ask for one, from PEM texts; otherwise as
+    /// [`client_cert_file`](Self::client_cert_file). Default: none.
+    #[must_use]
+    pub fn client_cert_pem(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((Pem::Text(chain.into()), Pem::Text(key.into())));
+        self
+    }
+
+    /// The name or address that the server's certificate must have, and that it is asked for
+    /// ([RFC 6066 §3](https://www.rfc-editor.org/rfc/rfc6066#section-3)). Default: the host, or `localhost` with a
+    /// unix socket.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// The protocols to offer, the preferred ones first ([RFC 7301](https://www.rfc-editor.org/rfc/rfc7301)), such
+    /// as `http/1.1`. Default: none, nothing is negotiated. A server that chooses another one is refused.
+    #[must_use]
+    pub fn alpn<I>(mut self, protocols: I) -> Self
+    where
+        I: IntoIterator<Item: Into<Vec<u8>>>,
+    {
+        self.alpn = protocols.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The versions to offer. Default: both. None of them: every connection fails.
+    #[must_use]
+    pub fn versions(mut self, versions: impl IntoIterator<Item = TlsVersion>) -> Self {
+        self.versions = versions.into_iter().collect();
+        self
+    }
+
+    /// Whether any certificate at all is accepted, whoever made it, for whatever name, expired or not. Default:
+    /// `false`. **With `true` anybody on the way can read and change everything**: it is for tests against servers
+    /// that have no proper certificate. Nothing else switches verification off.
+    #[must_use]
+    pub fn danger_accept_any_certificate(mut self, accept: bool) -> Self {
+        self.trust_anybody = accept;
+        self
+    }
+}
+
+/// A version of TLS. There are no older ones here: they are not safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 ([RFC 5246](https://www.rfc-editor.org/rfc/rfc5246)).
+    Tls12,
+    /// TLS 1.3 ([RFC 8446](https://www.rfc-editor.org/rfc/rfc8446)).
+    Tls13,
+}
+
+/// Where certificates or a key come from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Pem {
+    File(PathBuf),
+    Text(Vec<u8>),
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.fmt(f),
+            Self::Text(text) => write!(f, "{} bytes", text.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_key() {
+        let tls = Tls::default().client_cert_pem("chain", "secret").ca_pem("ca");
+        assert!(!format!("{tls:?}").contains("secret"));
+        assert!(!format!("{tls:?}").contains("115"));
+    }
+}
