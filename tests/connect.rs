@@ -403,11 +403,11 @@ fn dropped_future_closes_its_socket() {
 
 /// Descriptors are counted in a process of their own, since other tests open some.
 #[test]
-fn thousand_rounds_leave_no_descriptor() {
+fn thousand_rounds_leave_no_descriptor_and_no_memory() {
     if std::env::var_os("COUNT_FILES").is_none() {
         let this = std::env::current_exe().unwrap();
         let alone = std::process::Command::new(this)
-            .args(["--exact", "thousand_rounds_leave_no_descriptor"])
+            .args(["--exact", "thousand_rounds_leave_no_descriptor_and_no_memory"])
             .env("COUNT_FILES", "1")
             .output()
             .unwrap();
@@ -446,8 +446,14 @@ fn thousand_rounds_leave_no_descriptor() {
         });
         drop(write);
     };
-    (0..8).for_each(round);
-    let before = open_files();
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    (0..200).for_each(round);
+    let (files, kilobytes) = (open_files(), resident());
     (0..1000).for_each(round);
-    assert!(open_files() <= before + 1, "{before} descriptors became {}", open_files());
+    assert!(open_files() <= files + 1, "{files} descriptors became {}", open_files());
+    assert!(resident() <= kilobytes + 1024, "{kilobytes} kB became {}", resident());
 }
