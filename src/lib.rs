@@ -1,12 +1,12 @@
-//! WebSocket connections (RFC 6455) as two halves, a reader and a writer of raw frames, over any transport of bytes.
+//! WebSocket connections (RFC 6455) as two halves, a reader and a writer of raw frames, to a URL or over any transport
+//! of bytes.
 //!
 //! ```no_run
 //! # futures::executor::block_on(async {
-//! use coro_websocket::{Options, StreamExt, connect_io};
+//! use coro_websocket::{Options, StreamExt, connect};
 //!
-//! let socket = async_net::TcpStream::connect("127.0.0.1:9001").await?;
 //! let options = Options::from_url("ws://127.0.0.1:9001/")?;
-//! let (_response, mut read, mut write) = connect_io(socket.clone(), socket, options).await?;
+//! let (_response, mut read, mut write) = connect(options).await?;
 //! write.text("hello").await?;
 //! while let Some(message) = read.next().await {
 //!     println!("{}", message?);
@@ -14,7 +14,8 @@
 //! # Ok::<_, coro_websocket::Error>(()) }).unwrap();
 //! ```
 //!
-//! [`connect_io`] and [`accept_io`] perform the opening handshake, [`wrap_io`] takes transports that need none, and
+//! [`connect`] opens a connection to a URL, over TCP or a unix socket, with or without TLS. [`connect_io`] and
+//! [`accept_io`] perform the opening handshake over a transport of the caller, [`wrap_io`] takes transports that need none, and
 //! [`wrap_frames`] takes channels of decoded frames. Each gives a [`Read`] and a [`Write`]; [`FrameReader`] and
 //! [`FrameWriter`] are the codec alone.
 //!
@@ -22,7 +23,8 @@
 //!
 //! - **Whoever polls [`Read`] drives the connection**: it answers Pings and the closing handshake, flushes what was
 //!   fed before it waits, and judges whether the peer is dead. Heartbeats and deadlines run while either half is
-//!   polled. No task and no thread is started, but for the one that the timers of `async-io` have.
+//!   polled. No task and no thread is started, but for the one that sockets and timers of `async-io` have, and those on
+//!   which `async-net` looks names up.
 //! - **Where nobody polls [`Read`], flush yourself**: `send` and its likes do, `feed` does not.
 //! - Everything that RFC 6455 demands of frames, messages, text and closing is checked, in both directions, unless
 //!   [`Checks`] says otherwise. What the peer does wrong it is told in a Close frame; what the caller does wrong is
@@ -37,8 +39,8 @@
 //! # How it works
 //!
 //! 1. The URL is taken apart: [`parse_url`], [`Options::from_url`].
-//! 2. The caller opens the socket, or has one.
-//! 3. The opening handshake: [`connect_io`] sends a request and checks the [`Response`]; [`accept_io`] reads a
+//! 2. [`connect`] opens the socket and encrypts it ([`Tls`], [`Socket`]), or the caller has one.
+//! 3. The opening handshake: [`connect`] or [`connect_io`] sends a request and checks the [`Response`]; [`accept_io`] reads a
 //!    [`Request`], and [`Upgrade`] answers it.
 //! 4. Frames are bytes and fields: [`Message`], [`FrameView`], [`codec`].
 //! 5. The extension permessage-deflate: messages are compressed on their way out and inflated as they come, where
@@ -49,12 +51,15 @@
 //!
 //! # Features
 //!
-//! - `deflate`, on by default: permessage-deflate (RFC 7692), `Deflate` and `DeflateParams`. It is off until
+//! - `deflate` (default): permessage-deflate (RFC 7692), `Deflate` and `DeflateParams`. It is off until
 //!   [`Options`], [`AcceptOptions`] or [`WrapOptions`] switch it on.
+//! - `tls` (default): `wss` URLs and [`Options::tls`]. It needs a C compiler. Without it, they are
+//!   [`OptionsError::NoTls`].
 //!
 //! # Not supported
 //!
-//! Opening sockets and TLS; WebSockets over HTTP/2 and HTTP/3 (RFC 8441, RFC 9220). A process
+//! Listening servers and TLS for servers; proxies and redirects; WebSockets over HTTP/2 and HTTP/3 (RFC 8441,
+//! RFC 9220). A process
 //! that has live connections must not fork: both processes would draw the same masking keys.
 
 mod error;
