@@ -14,10 +14,10 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use common::{
@@ -455,4 +455,47 @@ fn a_transport_that_yields_is_asked_again_only_after_the_task_has_returned() {
         let texts = frames.iter().filter(|frame| frame.opcode() == Opcode::TEXT).count();
         assert_eq!(texts, 10);
     }
+}
+
+/// Has room for so many bytes, and forgets who waits for more when it is flushed, as async-net's `TcpStream` does.
+#[derive(Clone, Default)]
+struct Forgetful(Arc<Mutex<(usize, Option<Waker>)>>);
+
+impl AsyncWrite for Forgetful {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let (room, waiting) = &mut *self.0.lock().unwrap();
+        if *room == 0 {
+            *waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = buf.len().min(*room);
+        *room -= count;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().unwrap().1 = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_transport_that_forgets_who_waits_when_it_is_flushed_is_asked_again() {
+    let transport = Forgetful::default();
+    transport.0.lock().unwrap().0 = 50;
+    let (_read, mut write) = wrap_io(futures::io::empty(), transport.clone(), WrapOptions::server());
+    let mut sending = Box::pin(write.binary(vec![7; 100]));
+    let mut poll = || sending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending(), "there was room for a half of it");
+    let waiting = {
+        let (room, waiting) = &mut *transport.0.lock().unwrap();
+        *room = 100;
+        waiting.take()
+    };
+    waiting.expect("the transport knows whom to wake").wake();
+    assert!(matches!(poll(), Poll::Ready(Ok(102))));
 }
