@@ -174,6 +174,7 @@ async fn read_by_turns(read: &mut SlowRead, turn: usize) -> Option<Result<Messag
     }
 }
 
+/// http4s#7882, nim-websock#126: bytes lost where receiving was given up.
 #[test]
 fn next_frame_and_next_timeout_give_every_frame_once_whole_and_in_order() {
     for role in ROLES {
@@ -245,6 +246,7 @@ async fn send_by_turns(write: &mut SlowWrite, turn: usize, message: Message) -> 
     }
 }
 
+/// ESPAsyncWebServer#453, fastwebsockets#64: torn or interleaved frames where a call was given up.
 #[test]
 fn send_feed_write_flush_ping_and_close_put_every_frame_on_the_wire_once_whole_and_in_order() {
     let mut cancellations = 0;

@@ -319,7 +319,7 @@ fn deadline_fires_while_bytes_trickle_in() {
     assert_eq!(error.code(), Some(-6));
 }
 
-/// RUSTSEC-2017-0002: no string of the caller splits the request.
+/// RUSTSEC-2017-0002, CVE-2026-1527: no string of the caller splits the request.
 #[test]
 fn strings_of_the_caller_cannot_split_the_request() {
     for bad in ["\r", "\n", "\0", " ", "\u{80}", "\r\nX: y"] {

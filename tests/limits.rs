@@ -212,7 +212,7 @@ fn a_small_limit_is_not_used_up_by_the_charge_of_a_single_frame() {
     }
 }
 
-/// CVE-2016-10542, CVE-2016-10544, CVE-2018-21035, CVE-2025-32049: limits that were huge by default, or missing.
+/// CVE-2016-10542, CVE-2016-10544, CVE-2018-21035, CVE-2025-32049, CVE-2026-0716: limits that were huge by default, or missing.
 #[test]
 fn cve_2016_10542_by_default_a_frame_has_16_mib_at_most() {
     for role in ROLES {

@@ -197,7 +197,7 @@ fn nothing_is_allocated_for_a_length_that_is_only_announced() {
     }
 }
 
-/// CVE-2026-48779 (node ws), RUSTSEC-2026-0185 (quinn-proto): structures for tiny fragments, many times their size.
+/// CVE-2026-48779, websockets/ws#2331 (node ws), RUSTSEC-2026-0185, CVE-2026-25800 (quinn-proto): structures for tiny fragments, many times their size.
 #[test]
 fn fragments_of_one_byte_hold_no_more_than_was_received() {
     let limit = 1 << 20;

@@ -317,6 +317,7 @@ fn nothing_is_lost_torn_reordered_or_stuck_over_tcp() {
     run(seed.0, messages_per_writer(60_000), None, ends);
 }
 
+/// CVE-2022-25762 (Tomcat): sending and closing at once mixed up their bytes.
 #[test]
 fn a_close_at_any_time_comes_after_all_that_was_accepted() {
     let seed = Seed::new();
