@@ -578,3 +578,22 @@ fn a_close_does_not_wait_for_room() {
     drive(write.flush()).unwrap();
     assert_eq!(far.frames().len(), 2);
 }
+
+/// CVE-2026-45736 and CVE-2016-10518 (node ws): bytes of other memory went out with control frames.
+#[test]
+fn control_frames_carry_their_payload_and_nothing_else() {
+    for len in 0..=125 {
+        let payload: Vec<u8> = (0..len).map(|byte| b'a' + byte % 26).collect();
+        let reason = String::from_utf8(payload.iter().copied().take(123).collect()).unwrap();
+        for message in
+            [Message::ping(payload.clone()), Message::pong(payload.clone()), Message::close(1000, &reason)]
+        {
+            let mut expected =
+                vec![0x80 | message.opcode.bits(), u8::try_from(message.payload.len()).unwrap()];
+            expected.extend_from_slice(&message.payload);
+            let ((_read, mut write), mut far) = alone(1024, WrapOptions::server());
+            drive(write.send(message)).unwrap();
+            assert_eq!(far.input.take_all(), expected);
+        }
+    }
+}
