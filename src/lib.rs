@@ -15,8 +15,8 @@
 //! ```
 //!
 //! [`connect`] opens a connection to a URL, over TCP or a unix socket, with or without TLS. [`connect_io`] and
-//! [`accept_io`] perform the opening handshake over a transport of the caller, [`wrap_io`] takes transports that need none, and
-//! [`wrap_frames`] takes channels of decoded frames. Each gives a [`Read`] and a [`Write`]; [`FrameReader`] and
+//! [`accept_io`] perform the opening handshake over a transport of the caller, [`wrap_io`] takes transports that need
+//! none, and [`wrap_frames`] takes channels of decoded frames. Each gives a [`Read`] and a [`Write`]; [`FrameReader`] and
 //! [`FrameWriter`] are the codec alone.
 //!
 //! # Guarantees
@@ -40,8 +40,8 @@
 //!
 //! 1. The URL is taken apart: [`parse_url`], [`Options::from_url`].
 //! 2. [`connect`] opens the socket and encrypts it ([`Tls`], [`Socket`]), or the caller has one.
-//! 3. The opening handshake: [`connect`] or [`connect_io`] sends a request and checks the [`Response`]; [`accept_io`] reads a
-//!    [`Request`], and [`Upgrade`] answers it.
+//! 3. The opening handshake: [`connect`] or [`connect_io`] sends a request and checks the [`Response`];
+//!    [`accept_io`] reads a [`Request`], and [`Upgrade`] answers it.
 //! 4. Frames are bytes and fields: [`Message`], [`FrameView`], [`codec`].
 //! 5. The extension permessage-deflate: messages are compressed on their way out and inflated as they come, where
 //!    both sides agreed on it.

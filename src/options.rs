@@ -65,8 +65,8 @@ pub enum Checks {
     /// A violation that leaves the framing intact is yielded as
     /// [`Error::Reported`](crate::Error::Reported) with its frame, nothing is sent, and reading goes on.
     Report,
-    /// Nothing is checked but the limit for one frame, nothing is answered and nothing is added: frames pass
-    /// as they are, in both directions, for relays and inspection.
+    /// Nothing is checked but the limit for one frame, nothing is answered and nothing is added, no heartbeat
+    /// either: frames pass as they are, in both directions, for relays and inspection.
     Off,
 }
 
