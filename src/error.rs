@@ -408,6 +408,8 @@ pub enum OptionsError {
     Heartbeat,
     /// A level or a window of the compression is out of its range.
     Deflate,
+    /// A parameter of the compression is unknown, malformed or named twice.
+    DeflateParam,
     /// TLS is wanted, but this is a build without the feature `tls`.
     NoTls,
 }
@@ -428,6 +430,7 @@ impl fmt::Display for OptionsError {
             Self::NoTls => "this build has no TLS",
             Self::Heartbeat => "a heartbeat needs an interval above zero",
             Self::Deflate => "a level or a window of the compression is out of its range",
+            Self::DeflateParam => "a parameter of the compression is unknown, malformed or named twice",
         })
     }
 }

@@ -1,8 +1,8 @@
 //! What can be chosen about compression.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use crate::error::OptionsError;
+use crate::error::{Error, OptionsError};
 
 /// The words of the negotiation (RFC 7692 §7.1).
 pub(crate) mod names {
@@ -140,6 +140,64 @@ impl Deflate {
     }
 }
 
+impl FromStr for Deflate {
+    type Err = Error;
+
+    /// Reads parameters by name, for command lines and configuration files: those of [RFC 7692
+    /// §7.1](https://www.rfc-editor.org/rfc/rfc7692#section-7.1), and `level`, `memory_level` and `threshold`,
+    /// separated by commas or semicolons. What is not named has its default; nothing at all is
+    /// [`Deflate::default`].
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError::DeflateParam`] where a parameter is unknown, malformed or named twice, and
+    /// [`OptionsError::Deflate`] where a number is out of its range.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use coro_websocket::Deflate;
+    ///
+    /// let deflate: Deflate = "server_no_context_takeover, client_max_window_bits=10".parse()?;
+    /// assert_eq!(deflate, Deflate::default().server_no_context_takeover(true).client_max_window_bits(10));
+    /// # Ok::<(), coro_websocket::Error>(())
+    /// ```
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let malformed = || OptionsError::DeflateParam;
+        let mut named = Vec::new();
+        let mut deflate = Self::default();
+        for param in text.split([',', ';']).map(str::trim).filter(|param| !param.is_empty()) {
+            let (name, value) = match param.split_once('=') {
+                Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
+                None => (param, None),
+            };
+            if named.contains(&name) {
+                return Err(malformed().into());
+            }
+            named.push(name);
+            // What does not fit into a byte is out of every range.
+            let small = |value: &str| -> Result<u8, OptionsError> {
+                let number: usize = value.parse().map_err(|_| malformed())?;
+                u8::try_from(number).map_err(|_| OptionsError::Deflate)
+            };
+            deflate = match (name, value) {
+                (SERVER_NO_CONTEXT_TAKEOVER, None) => deflate.server_no_context_takeover(true),
+                (CLIENT_NO_CONTEXT_TAKEOVER, None) => deflate.client_no_context_takeover(true),
+                (SERVER_MAX_WINDOW_BITS, Some(bits)) => deflate.server_max_window_bits(small(bits)?),
+                // §7.1.2.2: without a value it says no more than what a client says in any case.
+                (CLIENT_MAX_WINDOW_BITS, None) => deflate,
+                (CLIENT_MAX_WINDOW_BITS, Some(bits)) => deflate.client_max_window_bits(small(bits)?),
+                ("level", Some(level)) => deflate.level(small(level)?),
+                ("memory_level", Some(level)) => deflate.memory_level(small(level)?),
+                ("threshold", Some(bytes)) => deflate.threshold(bytes.parse().map_err(|_| malformed())?),
+                _ => return Err(malformed().into()),
+            };
+        }
+        deflate.check()?;
+        Ok(deflate)
+    }
+}
+
 /// What a client and a server agreed on ([RFC 7692 §7.1](https://www.rfc-editor.org/rfc/rfc7692#section-7.1)), from
 /// [`Response::deflate`](crate::Response::deflate) or [`Request::deflate`](crate::Request::deflate).
 ///
@@ -239,6 +297,58 @@ mod tests {
             ),
         ] {
             assert_eq!(encode_offers(offers).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn parameters_are_read_by_name() {
+        for (text, expected) in [
+            ("", OWN()),
+            (" ; , ", OWN()),
+            ("client_max_window_bits", OWN()),
+            (
+                "server_no_context_takeover;client_no_context_takeover",
+                OWN().server_no_context_takeover(true).client_no_context_takeover(true),
+            ),
+            (
+                "server_max_window_bits=9, client_max_window_bits = 15",
+                OWN().server_max_window_bits(9).client_max_window_bits(15),
+            ),
+            ("level=0,memory_level=9,threshold=70000", OWN().level(0).memory_level(9).threshold(70_000)),
+        ] {
+            assert_eq!(text.parse::<Deflate>().unwrap(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_are_refused() {
+        for text in [
+            "server_no_context_takeover=1",
+            "server_max_window_bits",
+            "server_max_window_bits=",
+            "client_max_window_bits=ten",
+            "client_max_window_bits=-9",
+            "client_max_window_bits=10;client_max_window_bits=10",
+            "level",
+            "Level=1",
+            "permessage-deflate",
+            "=9",
+        ] {
+            let refused = text.parse::<Deflate>();
+            assert!(
+                matches!(refused, Err(Error::Options(OptionsError::DeflateParam))),
+                "{text:?}: {refused:?}"
+            );
+        }
+        for text in [
+            "server_max_window_bits=8",
+            "client_max_window_bits=16",
+            "client_max_window_bits=271",
+            "level=10",
+            "memory_level=0",
+        ] {
+            let refused = text.parse::<Deflate>();
+            assert!(matches!(refused, Err(Error::Options(OptionsError::Deflate))), "{text:?}: {refused:?}");
         }
     }
 }
