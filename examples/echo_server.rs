@@ -2,11 +2,12 @@
 //! the server under test of the conformance suite (`.ci/conformance`).
 //!
 //! ```text
-//! cargo run --release --example echo_server -- [--max-message BYTES] ADDRESS
+//! cargo run --release --example echo_server -- [--max-message BYTES] [--deflate[=PARAMS]] ADDRESS
 //! ```
 //!
 //! `ADDRESS` is a host and a port, such as `127.0.0.1:9001`; with port 0 the system chooses one. The first line of
-//! output is the URL to connect to.
+//! output is the URL to connect to. `--deflate` accepts compression, with parameters such as
+//! `server_no_context_takeover,client_max_window_bits=10`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 use std::{error::Error, io, time::Duration};
@@ -14,8 +15,12 @@ use std::{error::Error, io, time::Duration};
 use async_io::Timer;
 use async_net::{TcpListener, TcpStream};
 use coro_websocket::{Accept, AcceptOptions, StreamExt, accept_io};
+use deflate::Compressed as _;
 
-const USAGE: &str = "usage: echo_server [--max-message BYTES] ADDRESS";
+#[path = "args/deflate.rs"]
+mod deflate;
+
+const USAGE: &str = "usage: echo_server [--max-message BYTES] [--deflate[=PARAMS]] ADDRESS";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut options = AcceptOptions::default();
@@ -27,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let bytes = args.next().ok_or(USAGE)?.parse()?;
                 options = options.max_message_len(bytes).max_frame_len(bytes);
             }
+            _ if let Some(params) = deflate::params(&arg) => options = options.compressed(params)?,
             _ if arg.starts_with('-') || address.is_some() => return Err(USAGE.into()),
             _ => address = Some(arg),
         }
