@@ -2,10 +2,12 @@
 //! the input it waits for replies, up to a second of silence, and closes. The exit status is 0 only after a clean close.
 //!
 //! ```text
-//! cargo run --example cat -- [--ca FILE] [--insecure] [--protocol NAME]… [--header 'N: V']… [--timeout SECS] URL
+//! cargo run --example cat -- [--ca FILE] [--insecure] [--protocol NAME]… [--header 'N: V']… [--timeout SECS]
+//!     [--deflate[=PARAMS]] URL
 //! ```
 //!
-//! `--ca` trusts the authorities in a PEM file and no others; `--insecure` trusts anybody.
+//! `--ca` trusts the authorities in a PEM file and no others; `--insecure` trusts anybody. `--deflate` offers
+//! compression, with parameters such as `server_no_context_takeover,client_max_window_bits=10`.
 #![expect(clippy::print_stderr, reason = "errors are told there")]
 #![expect(clippy::disallowed_methods, reason = "standard input is read on a thread of its own")]
 
@@ -19,14 +21,18 @@ use std::{
 
 use async_io::Timer;
 use coro_websocket::{Data, Options, Read, StreamExt, Tls, Write, connect, shutdown};
+use deflate::Compressed as _;
 use futures::{
     channel::mpsc,
     future::{Either, select},
     stream::{BoxStream, iter},
 };
 
-const USAGE: &str =
-    "usage: cat [--ca FILE] [--insecure] [--protocol NAME]… [--header 'N: V']… [--timeout SECS] URL";
+#[path = "args/deflate.rs"]
+mod deflate;
+
+const USAGE: &str = "usage: cat [--ca FILE] [--insecure] [--protocol NAME]… [--header 'N: V']… [--timeout SECS] \
+                     [--deflate[=PARAMS]] URL";
 
 /// How long nothing may come after the end of the input.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -46,7 +52,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Options> {
     let (mut url, mut tls, mut headers, mut protocols) = (None, None, Vec::new(), Vec::new());
-    let mut timeout = Duration::from_secs(10);
+    let (mut timeout, mut deflate) = (Duration::from_secs(10), None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(USAGE);
@@ -60,12 +66,16 @@ fn arguments() -> Result<Options> {
                 headers.push((name.to_owned(), content.trim().to_owned()));
             }
             "--timeout" => timeout = Duration::try_from_secs_f64(value()?.parse()?)?,
+            _ if let Some(params) = deflate::params(&arg) => deflate = Some(params.to_owned()),
             _ if arg.starts_with('-') || url.is_some() => return Err(USAGE.into()),
             _ => url = Some(arg),
         }
     }
     let url = url.ok_or(USAGE)?;
-    let options = Options::from_url(&url)?.subprotocols(protocols).headers(headers).timeout(timeout);
+    let mut options = Options::from_url(&url)?.subprotocols(protocols).headers(headers).timeout(timeout);
+    if let Some(params) = deflate {
+        options = options.compressed(&params)?;
+    }
     Ok(match tls {
         Some(tls) if url.to_ascii_lowercase().starts_with("wss:") => options.tls(tls),
         _ => options,
