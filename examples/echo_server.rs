@@ -2,34 +2,46 @@
 //! the server under test of the conformance suite (`.ci/conformance`).
 //!
 //! ```text
-//! cargo run --release --example echo_server -- [--max-message BYTES] [--deflate[=PARAMS]] ADDRESS
+//! cargo run --release --example echo_server -- [--tls CERTIFICATE KEY] [--protocol NAME]... [--max-message BYTES]
+//!     [--deflate[=PARAMS]] ADDRESS
 //! ```
 //!
-//! `ADDRESS` is a host and a port, such as `127.0.0.1:9001`; with port 0 the system chooses one. The first line of
-//! output is the URL to connect to. `--deflate` accepts compression, with parameters such as
+//! `ADDRESS` is a host and a port, such as `127.0.0.1:9001`, or a `ws` or `wss` URL; with port 0 the system chooses
+//! one. The first line of output is the URL to connect to. `--tls` encrypts, with PEM files; `--protocol` is a
+//! subprotocol to speak, the preferred one first; `--deflate` accepts compression, with parameters such as
 //! `server_no_context_takeover,client_max_window_bits=10`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
-use std::{error::Error, io, time::Duration};
+use std::error::Error;
 
-use async_io::Timer;
-use async_net::{TcpListener, TcpStream};
-use coro_websocket::{Accept, AcceptOptions, StreamExt, accept_io};
+use coro_websocket::{Origins, Read, Server, ServerOptions, ServerTls, StreamExt, Write, serve};
 use deflate::Compressed as _;
 
 #[path = "args/deflate.rs"]
 mod deflate;
 
-const USAGE: &str = "usage: echo_server [--max-message BYTES] [--deflate[=PARAMS]] ADDRESS";
+const USAGE: &str = "usage: echo_server [--tls CERTIFICATE KEY] [--protocol NAME]... [--max-message BYTES] \
+                     [--deflate[=PARAMS]] ADDRESS";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut options = AcceptOptions::default();
-    let mut address = None;
+    let mut options = ServerOptions::default()
+        // It knows nobody, so there is nobody whom a page could act for.
+        .origins(Origins::any())
+        .on_failure(|peer, error| {
+            eprintln!("{}: {error}", peer.map(|peer| peer.to_string()).unwrap_or_default());
+        });
+    let (mut address, mut scheme) = (None, "ws");
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(USAGE);
         match arg.as_str() {
+            "--tls" => {
+                options = options.tls(ServerTls::files(value()?, value()?));
+                scheme = "wss";
+            }
+            "--protocol" => options = options.subprotocol(value()?),
             "--max-message" => {
-                let bytes = args.next().ok_or(USAGE)?.parse()?;
+                let bytes = value()?.parse()?;
                 options = options.max_message_len(bytes).max_frame_len(bytes);
             }
             _ if let Some(params) = deflate::params(&arg) => options = options.compressed(params)?,
@@ -37,42 +49,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => address = Some(arg),
         }
     }
+    let address = address.ok_or(USAGE)?;
     // It drives sockets and timers on this thread, not on one of their own.
-    async_io::block_on(serve(&address.ok_or(USAGE)?, options))
+    async_io::block_on(async {
+        let server = Server::bind(address, options).await?;
+        if let Some(address) = server.local_addr() {
+            println!("{scheme}://{address}");
+        }
+        Ok(serve(&server, echo).await?)
+    })
 }
 
-/// Accepts connections for ever, and echoes on all of them at the same time.
-async fn serve(address: &str, options: AcceptOptions) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(address).await?;
-    println!("ws://{}", listener.local_addr()?);
-    listener
-        .incoming()
-        .then(pause_after_error)
-        .for_each_concurrent(None, |socket| async {
-            if let Err(error) = echo(socket, options.clone()).await {
-                eprintln!("{error}");
-            }
-        })
-        .await;
-    Ok(())
-}
-
-/// Where no more sockets can be opened, some time passes before the next attempt.
-async fn pause_after_error(socket: io::Result<TcpStream>) -> io::Result<TcpStream> {
-    if socket.is_err() {
-        Timer::after(Duration::from_millis(100)).await;
-    }
-    socket
-}
-
-async fn echo(socket: io::Result<TcpStream>, options: AcceptOptions) -> Result<(), coro_websocket::Error> {
-    let socket = socket?;
-    socket.set_nodelay(true)?;
-    let upgrade = accept_io(socket.clone(), socket, options).await?;
-    let (_request, mut read, mut write) = match upgrade.accept(Accept::default()).await {
-        Ok(connection) => connection,
-        Err(refused) => return refused.answer().await,
-    };
+async fn echo(
+    _: coro_websocket::Request,
+    mut read: Read,
+    mut write: Write,
+) -> Result<(), coro_websocket::Error> {
     while let Some(message) = read.next().await {
         let message = message?;
         if message.is_data() {

@@ -344,7 +344,7 @@ impl std::error::Error for UrlError {}
 pub enum TlsError {
     /// The caller: a file that cannot be read, a certificate or key that is not one, nobody to trust.
     Options(Arc<str>),
-    /// The server: its certificate is not to be trusted, for this reason.
+    /// The peer: its certificate is not to be trusted, for this reason.
     Certificate(Arc<str>),
     /// The peer: it gave up, with this alert ([RFC 8446 §6](https://www.rfc-editor.org/rfc/rfc8446#section-6)).
     /// With TLS 1.3 the refusal of a client's certificate comes after the handshake, when the response is awaited.
@@ -362,7 +362,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Options(why) => write!(f, "unusable options: {why}"),
-            Self::Certificate(why) => write!(f, "the server's certificate is not to be trusted: {why}"),
+            Self::Certificate(why) => write!(f, "the peer's certificate is not to be trusted: {why}"),
             Self::Alert(alert) => write!(f, "the peer gave up: {alert}"),
             Self::Protocol(why) => f.write_str(why),
             Self::Truncated => f.write_str("the stream was cut off"),
@@ -384,7 +384,7 @@ impl std::error::Error for TlsError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OptionsError {
-    /// Neither host, nor port, nor the path of a unix socket is given.
+    /// Neither host, nor port, nor the path of a unix socket is given; or a server has no address to listen on.
     NoAddress,
     /// The host is not one.
     Host,
@@ -412,6 +412,8 @@ pub enum OptionsError {
     DeflateParam,
     /// TLS is wanted, but this is a build without the feature `tls`.
     NoTls,
+    /// A server is to listen on a `wss` URL and has no certificate.
+    NoCertificate,
 }
 
 impl fmt::Display for OptionsError {
@@ -428,6 +430,7 @@ impl fmt::Display for OptionsError {
             Self::Origin => "an allowed origin is malformed",
             Self::Status => "the status is not from 200 to 599",
             Self::NoTls => "this build has no TLS",
+            Self::NoCertificate => "a server on a wss URL needs a certificate",
             Self::Heartbeat => "a heartbeat needs an interval above zero",
             Self::Deflate => "a level or a window of the compression is out of its range",
             Self::DeflateParam => "a parameter of the compression is unknown, malformed or named twice",

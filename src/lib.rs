@@ -93,12 +93,14 @@ mod wrap;
 
 mod connect;
 mod exchange;
+mod serve;
 mod server;
 
 mod clock;
 mod deadline;
 mod entropy;
 mod pool;
+mod seats;
 mod sync;
 
 pub mod codec;
@@ -111,14 +113,16 @@ pub use handshake::{Headers, Reply, Request, Response};
 pub use messages::{Data, Messages};
 pub use net::{SocketReader, SocketWriter};
 pub use options::{
-    Accept, AcceptOptions, Checks, Heartbeat, Options, Origins, Role, Tls, TlsVersion, WrapOptions,
+    Accept, AcceptOptions, Addresses, Checks, Heartbeat, Options, Origins, Role, ServerOptions, ServerTls,
+    Tls, TlsVersion, WrapOptions,
 };
 #[cfg(feature = "deflate")]
 pub use options::{Deflate, DeflateParams};
 pub use prepared::PreparedFrame;
 pub use read::Read;
 pub use reader::{FrameReader, Source};
-pub use server::{Refused, Upgrade, accept_io};
+pub use serve::serve;
+pub use server::{Connecting, Refused, Server, Upgrade, accept_io};
 pub use session::closing::CloseFrames;
 pub use shared::Stats;
 pub use shutdown::shutdown;
@@ -167,6 +171,9 @@ const _: () = {
     can_be_sent::<Read>();
     can_be_shared::<Write>();
     can_be_shared::<Response>();
+    can_be_shared::<Server>();
+    can_be_sent::<Connecting>();
+    can_be_sent::<Upgrade>();
     over_bytes::<&[u8], Vec<u8>>();
     over_frames::<FrameReader<&[u8]>, FrameWriter<Vec<u8>>>();
 };

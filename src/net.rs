@@ -13,12 +13,14 @@ use crate::{
     deadline::Deadline,
     error::{Error, OptionsError, Phase},
     options::Options,
+    seats::Seat,
     socket::{Socket, Timings},
     url::{default_port, parse_host},
 };
 
 mod dns;
 mod halves;
+pub(crate) mod listen;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
@@ -38,6 +40,12 @@ pub(crate) struct Connected {
     pub(crate) reader: SocketReader,
     pub(crate) writer: SocketWriter,
     pub(crate) socket: Socket,
+}
+
+impl Connected {
+    fn new(reader: Reader, writer: Writer, socket: Socket) -> Self {
+        Self { reader: SocketReader(reader), writer: SocketWriter { io: writer, seat: None }, socket }
+    }
 }
 
 /// Where to connect to.
@@ -109,12 +117,8 @@ impl<'a> Address<'a> {
                 let stream = deadline.within_phase(Phase::Connect, tcp::connect(lookup.addresses)).await?;
                 timings.connect = Some(clock::now() - since);
                 let socket = Socket::new(&stream);
-                let (reader, writer) = halves::split(stream);
-                Ok(Connected {
-                    reader: SocketReader(Reader::Tcp(reader)),
-                    writer: SocketWriter(Writer::Tcp(writer)),
-                    socket,
-                })
+                let (reader, writer) = halves::split(stream, halves::Next::Wait);
+                Ok(Connected::new(Reader::Tcp(reader), Writer::Tcp(writer), socket))
             }
         }
     }
@@ -124,12 +128,8 @@ impl<'a> Address<'a> {
 async fn connect_unix(path: &std::path::Path) -> Result<Connected, Error> {
     let stream = unix::connect(path).await?;
     let socket = Socket::new(&stream);
-    let (reader, writer) = halves::split(stream);
-    Ok(Connected {
-        reader: SocketReader(Reader::Unix(reader)),
-        writer: SocketWriter(Writer::Unix(writer)),
-        socket,
-    })
+    let (reader, writer) = halves::split(stream, halves::Next::Wait);
+    Ok(Connected::new(Reader::Unix(reader), Writer::Unix(writer), socket))
 }
 
 #[cfg(not(unix))]
@@ -151,7 +151,8 @@ impl Secure {
     }
 }
 
-/// The reading half of a socket that [`connect`](crate::connect) has connected.
+/// The reading half of a socket that [`connect`](crate::connect) has connected, or a [`Server`](crate::Server) has
+/// accepted.
 pub struct SocketReader(Reader);
 
 enum Reader {
@@ -162,12 +163,17 @@ enum Reader {
     Tls(tls::Reader),
 }
 
-/// The writing half of a socket that [`connect`](crate::connect) has connected.
+/// The writing half of a socket that [`connect`](crate::connect) has connected, or a [`Server`](crate::Server) has
+/// accepted.
 ///
 /// # Drop
 ///
 /// The socket is shut down in both directions.
-pub struct SocketWriter(Writer);
+pub struct SocketWriter {
+    io: Writer,
+    /// What it takes of a server's limits.
+    seat: Option<Seat>,
+}
 
 enum Writer {
     Tcp(Sending<std::net::TcpStream>),
@@ -193,7 +199,7 @@ impl SocketWriter {
     #[cfg(feature = "tls")]
     fn shutdown(&self, how: std::net::Shutdown) {
         // Whoever it was meant for may have gone already.
-        let _ = match &self.0 {
+        let _ = match &self.io {
             Writer::Tcp(writer) => writer.shutdown(how),
             #[cfg(unix)]
             Writer::Unix(writer) => writer.shutdown(how),
@@ -202,7 +208,7 @@ impl SocketWriter {
     }
 
     fn io(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
-        match &mut self.0 {
+        match &mut self.io {
             Writer::Tcp(writer) => Pin::new(writer),
             #[cfg(unix)]
             Writer::Unix(writer) => Pin::new(writer),

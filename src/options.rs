@@ -7,6 +7,7 @@ use crate::error::OptionsError;
 mod client;
 #[cfg_attr(not(feature = "deflate"), path = "options/no_deflate.rs")]
 mod deflate;
+mod listen;
 mod server;
 mod tls;
 
@@ -19,11 +20,13 @@ pub(crate) use deflate::names as deflate_names;
 pub(crate) use deflate::{Deflate, DeflateParams};
 #[cfg(feature = "deflate")]
 pub use deflate::{Deflate, DeflateParams};
+pub use listen::{Addresses, ServerOptions};
+pub(crate) use listen::{OnFailure, Place};
 pub(crate) use server::Policy;
 pub use server::{Accept, AcceptOptions, Origins};
 #[cfg(feature = "tls")]
 pub(crate) use tls::Pem;
-pub use tls::{Tls, TlsVersion};
+pub use tls::{ServerTls, Tls, TlsVersion};
 
 /// How much of an HTTP head is taken in before it is refused, on both sides.
 #[derive(Debug, Clone, Copy)]
@@ -170,17 +173,18 @@ impl Settings {
     }
 }
 
-/// Setters that every kind of options has, since each of them ends in a connection. The argument is what turns
-/// a value into a field: `Some`, where a setting that was not chosen must be told from one that was.
+/// Setters that every kind of options has, since each of them ends in a connection. The arguments are the field
+/// that has the settings, and what turns a value into one of them: `Some`, where a setting that was not chosen must
+/// be told from one that was.
 macro_rules! connection_setters {
-    () => {
-        $crate::options::connection_setters!(std::convert::identity);
+    ($($settings:ident).+) => {
+        $crate::options::connection_setters!($($settings).+, std::convert::identity);
     };
-    ($field:path) => {
+    ($($settings:ident).+, $field:path) => {
         /// What happens when the peer breaks the protocol. Default: [`Checks::Strict`].
         #[must_use]
         pub fn checks(mut self, checks: Checks) -> Self {
-            self.settings.checks = $field(checks);
+            self.$($settings).+.checks = $field(checks);
             self
         }
 
@@ -188,7 +192,7 @@ macro_rules! connection_setters {
         /// and the caller sends the Pong.
         #[must_use]
         pub fn auto_pong(mut self, auto_pong: bool) -> Self {
-            self.settings.auto_pong = $field(auto_pong);
+            self.$($settings).+.auto_pong = $field(auto_pong);
             self
         }
 
@@ -196,7 +200,7 @@ macro_rules! connection_setters {
         /// is read, before any of it is stored.
         #[must_use]
         pub fn max_frame_len(mut self, bytes: usize) -> Self {
-            self.settings.max_frame_len = $field(bytes);
+            self.$($settings).+.max_frame_len = $field(bytes);
             self
         }
 
@@ -204,7 +208,7 @@ macro_rules! connection_setters {
         /// Default: 64 MiB.
         #[must_use]
         pub fn max_message_len(mut self, bytes: usize) -> Self {
-            self.settings.max_message_len = $field(bytes);
+            self.$($settings).+.max_message_len = $field(bytes);
             self
         }
 
@@ -212,7 +216,7 @@ macro_rules! connection_setters {
         /// 64 KiB. Zero: each frame waits until those before it are written.
         #[must_use]
         pub fn write_buffer_len(mut self, bytes: usize) -> Self {
-            self.settings.write_buffer_len = $field(bytes);
+            self.$($settings).+.write_buffer_len = $field(bytes);
             self
         }
 
@@ -220,21 +224,21 @@ macro_rules! connection_setters {
         /// 5 seconds. Zero: the peer's answer is not awaited.
         #[must_use]
         pub fn close_timeout(mut self, timeout: Duration) -> Self {
-            self.settings.close_timeout = $field(timeout);
+            self.$($settings).+.close_timeout = $field(timeout);
             self
         }
 
         /// Keeps the connection alive. A plain [`Duration`] is a [`Heartbeat::pong`].
         #[must_use]
         pub fn heartbeat(mut self, heartbeat: impl Into<Heartbeat>) -> Self {
-            self.settings.heartbeat = $field(Some(heartbeat.into()));
+            self.$($settings).+.heartbeat = $field(Some(heartbeat.into()));
             self
         }
 
         /// Switches the heartbeat off.
         #[must_use]
         pub fn no_heartbeat(mut self) -> Self {
-            self.settings.heartbeat = $field(None);
+            self.$($settings).+.heartbeat = $field(None);
             self
         }
     };
@@ -295,5 +299,5 @@ impl WrapOptions {
         self
     }
 
-    connection_setters!();
+    connection_setters!(settings);
 }

@@ -1,17 +1,24 @@
-//! The server's way from a transport to a connection, in two steps: the request, then what to make of it.
+//! The server's way to a connection: a socket that has arrived, or a transport of the caller; then the request; then
+//! what to make of it.
+
+use std::sync::Arc;
 
 use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     deadline::Deadline,
-    error::Error,
+    error::{Error, OptionsError},
     exchange::{read_head, send_last},
     handshake::{Reply, Request, headers::check_subprotocols, origin::check_origins},
     options::{AcceptOptions, HeadLimits},
+    socket::Socket,
 };
 
+mod arrivals;
+mod listening;
 mod upgrade;
 
+pub use listening::{Connecting, Server};
 pub use upgrade::{Refused, Upgrade};
 
 /// Reads the request of a client over a transport that the caller has accepted
@@ -45,21 +52,39 @@ pub use upgrade::{Refused, Upgrade};
 /// # Ok(())
 /// # }
 /// ```
-pub async fn accept_io<R, W>(
+pub async fn accept_io<R, W>(read: R, write: W, options: AcceptOptions) -> Result<Upgrade<R, W>, Error>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    check_options(&options)?;
+    let deadline = Deadline::after(options.timeout);
+    read_upgrade(read, write, None, deadline, Arc::new(options)).await
+}
+
+fn check_options(options: &AcceptOptions) -> Result<(), OptionsError> {
+    options.settings.check()?;
+    check_origins(&options.origins)?;
+    check_subprotocols(&options.subprotocols)
+}
+
+/// Reads a request, or tells the client why it is none.
+async fn read_upgrade<R, W>(
     mut read: R,
     mut write: W,
-    options: AcceptOptions,
+    socket: Option<Socket>,
+    deadline: Deadline,
+    options: Arc<AcceptOptions>,
 ) -> Result<Upgrade<R, W>, Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    options.settings.check()?;
-    check_origins(&options.origins)?;
-    check_subprotocols(&options.subprotocols)?;
-    let deadline = Deadline::after(options.timeout);
     match deadline.within(read_request(&mut read, options.limits)).await {
-        Ok((request, leftover)) => Ok(Upgrade::new(read, write, request, leftover, deadline, options)),
+        Ok((mut request, leftover)) => {
+            request.set_socket(socket);
+            Ok(Upgrade::new(read, write, request, leftover, deadline, options))
+        }
         Err(error) => {
             let reply = match &error {
                 Error::Handshake { error, .. } => Reply::refusal(*error, None),

@@ -22,7 +22,8 @@ pub(crate) trait Handle: fmt::Debug + Send + Sync {
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
 }
 
-/// A handle to the socket under a connection, from [`Response::socket`](crate::Response::socket). It is weak: the
+/// A handle to the socket under a connection, from [`Response::socket`](crate::Response::socket) or
+/// [`Request::socket`](crate::Request::socket). It is weak: the
 /// socket lives as long as the connection does, whoever has a handle. Two handles are equal when they are of the
 /// same connection.
 ///
@@ -149,6 +150,9 @@ pub struct TlsInfo {
     /// The protocol that the server chose from [`Tls::alpn`](crate::Tls::alpn). `None`: it chose none, or TLS 1.3 is
     /// spoken, where the answer is encrypted and not passed on by the TLS library.
     pub alpn: Option<Vec<u8>>,
+    /// The certificates that the client has shown and the server has verified, in DER, the client's own first. Only a
+    /// server that [asks for them](crate::ServerTls::client_ca_file) knows them; empty: there are none.
+    pub client_certificates: Vec<Vec<u8>>,
 }
 
 /// How long each step to a connection took, from [`Response::timings`](crate::Response::timings).

@@ -31,7 +31,7 @@ use crate::{
 /// # Ok::<(), coro_websocket::Error>(())
 /// ```
 pub fn parse_url(url: &str) -> Result<WsUrl, Error> {
-    Ok(parse(url)?)
+    Ok(parse(url, 1)?)
 }
 
 /// The parts of a `ws` or `wss` URL, from [`parse_url`]. [`Display`](fmt::Display) gives a URL that parses
@@ -53,7 +53,28 @@ pub struct WsUrl {
     pub pathname: String,
 }
 
-fn parse(text: &str) -> Result<WsUrl, UrlError> {
+/// Where a server is to listen: a URL without user information and query, or only `host:port`. Port 0 means any.
+/// Says whether it was a URL.
+pub(crate) fn parse_place(text: &str) -> Result<(WsUrl, bool), UrlError> {
+    if text.contains("://") {
+        let url = parse(text, 0)?;
+        return match (&url.username, url.pathname.contains('?')) {
+            (None, false) => Ok((url, true)),
+            (Some(_), _) => Err(UrlError::Userinfo),
+            (None, true) => Err(UrlError::Syntax),
+        };
+    }
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    if port.is_empty() || port.contains(']') {
+        return Err(UrlError::Port);
+    }
+    if text.contains(['/', '?', '@']) {
+        return Err(UrlError::Host);
+    }
+    Ok((parse(&format!("ws://{text}"), 0)?, false))
+}
+
+fn parse(text: &str, lowest_port: u16) -> Result<WsUrl, UrlError> {
     // The url crate strips, converts or skips all of these without a word, so the raw text is looked at
     // first.
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
@@ -69,7 +90,7 @@ fn parse(text: &str) -> Result<WsUrl, UrlError> {
         Some((userinfo, hostport)) => (Some(userinfo), hostport),
         None => (None, authority),
     };
-    check_port(hostport)?;
+    check_port(hostport, lowest_port)?;
     let (username, password) = match userinfo.map(parse_userinfo).transpose()? {
         Some((username, password)) => (Some(username), password),
         None => (None, None),
@@ -110,9 +131,9 @@ fn split_scheme(text: &str) -> Result<(bool, &str), UrlError> {
     rest.strip_prefix("//").map(|rest| (tls, rest)).ok_or(UrlError::Syntax)
 }
 
-/// The host is there and the port, if given, is a number from 1 to 65535. An empty port is none (RFC 3986
+/// The host is there and the port, if given, is a number from the lowest to 65535. An empty port is none (RFC 3986
 /// §3.2.3).
-fn check_port(hostport: &str) -> Result<(), UrlError> {
+fn check_port(hostport: &str, lowest: u16) -> Result<(), UrlError> {
     let (host, port) = match hostport.rfind(']') {
         Some(end) if hostport.starts_with('[') => {
             let (host, rest) = hostport.split_at(end + 1);
@@ -126,7 +147,7 @@ fn check_port(hostport: &str) -> Result<(), UrlError> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(UrlError::Port);
     }
-    if !port.is_empty() && !port.parse::<u16>().is_ok_and(|port| port > 0) {
+    if !port.is_empty() && !port.parse::<u16>().is_ok_and(|port| port >= lowest) {
         return Err(UrlError::Port);
     }
     Ok(())

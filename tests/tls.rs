@@ -136,7 +136,7 @@ fn certificates_that_are_not_to_be_trusted_are_refused() {
         ("nobody we trust", Identity::self_signed(server_params(&["localhost"]))),
         ("expired", authority.sign(expired(server_params(&["localhost"])))),
         ("not valid yet", authority.sign(not_yet(server_params(&["localhost"])))),
-        ("not for servers", authority.sign(for_clients(server_params(&["localhost"])))),
+        ("for another purpose", authority.sign(for_clients(server_params(&["localhost"])))),
     ];
     let client = authority.sign(client_params());
     for version in VERSIONS {

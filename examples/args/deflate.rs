@@ -3,7 +3,7 @@
 use std::error::Error;
 
 #[cfg(feature = "deflate")]
-use coro_websocket::{AcceptOptions, Deflate, Options};
+use coro_websocket::{Deflate, Options, ServerOptions};
 
 /// The parameters, if it is this argument.
 pub(crate) fn params(arg: &str) -> Option<&str> {
@@ -27,7 +27,7 @@ impl Compressed for Options {
 }
 
 #[cfg(feature = "deflate")]
-impl Compressed for AcceptOptions {
+impl Compressed for ServerOptions {
     fn compressed(self, params: &str) -> Result<Self, Box<dyn Error>> {
         Ok(self.deflate(parse(params)?))
     }

@@ -51,6 +51,17 @@ impl Headers {
         self.list.is_empty()
     }
 
+    /// Adds a header at the end.
+    pub fn append(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.list.push((name.into(), value.into()));
+    }
+
+    /// Removes all headers with this name. Gives their values, in order.
+    pub fn remove(&mut self, name: &str) -> Vec<String> {
+        let removed = self.list.extract_if(.., |(other, _)| other.eq_ignore_ascii_case(name));
+        removed.map(|(_, value)| value).collect()
+    }
+
     /// The value, if exactly one header has this name.
     pub(crate) fn get_only(&self, name: &str) -> Option<&str> {
         let mut values = self.get_all(name);

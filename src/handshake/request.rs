@@ -1,12 +1,13 @@
 //! The request: what a client writes (RFC 6455 §4.1) and what a server reads and checks (§4.2.1).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::SocketAddr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
     error::{HandshakeError, OptionsError},
     options::{Credentials, DeflateParams, Options, encode_offers},
+    socket::Socket,
 };
 
 use super::{
@@ -26,6 +27,7 @@ pub struct Request {
     pathname: String,
     headers: Headers,
     deflate: Option<DeflateParams>,
+    socket: Option<Socket>,
 }
 
 impl Request {
@@ -78,6 +80,12 @@ impl Request {
         &self.headers
     }
 
+    /// The headers, to change what those who look at the request later see of it.
+    #[must_use]
+    pub const fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
     /// The value of the first header with this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -123,6 +131,27 @@ impl Request {
         self.deflate
     }
 
+    /// The socket that the request came by, which never keeps the connection open. `None`, where the transport is the
+    /// caller's.
+    #[must_use]
+    pub const fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// The address of the client. `None`, where it came by a unix socket or the transport is the caller's. Behind a
+    /// proxy it is the proxy's.
+    #[must_use]
+    pub const fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Some(socket) => socket.peer_addr(),
+            None => None,
+        }
+    }
+
+    pub(crate) fn set_socket(&mut self, socket: Option<Socket>) {
+        self.socket = socket;
+    }
+
     pub(crate) fn set_deflate(&mut self, deflate: Option<DeflateParams>) {
         self.deflate = deflate;
     }
@@ -157,6 +186,7 @@ impl Request {
             pathname,
             headers: Headers::from_parsed(parsed.headers),
             deflate: None,
+            socket: None,
         })
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Receiving<T> {
 
 /// What to do when more is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     /// The last read filled its buffer, so there may be more.
     Read,
     /// The last read left room in its buffer, so there is most likely nothing: to wait at once saves asking in
@@ -39,12 +39,12 @@ where
     io: Arc<Async<T>>,
 }
 
-pub(super) fn split<T>(io: Arc<Async<T>>) -> (Receiving<T>, Sending<T>)
+/// The halves; `next` is what the reader begins with: to wait, where one's own side speaks first.
+pub(super) fn split<T>(io: Arc<Async<T>>, next: Next) -> (Receiving<T>, Sending<T>)
 where
     Async<T>: Handle,
 {
-    // A client speaks first.
-    (Receiving { io: Arc::clone(&io), next: Next::Wait }, Sending { io })
+    (Receiving { io: Arc::clone(&io), next }, Sending { io })
 }
 
 impl<T> Receiving<T>
@@ -161,7 +161,7 @@ mod tests {
                 far.write_all(&byte).unwrap();
             }
         });
-        let (mut reader, mut writer) = split(near);
+        let (mut reader, mut writer) = split(near, Next::Wait);
         let (mut polls, mut buf) = (0, [0; 16]);
         block_on(async {
             for round in 0..2000_u32 {
@@ -188,7 +188,7 @@ mod tests {
         let (near, mut far) = pair();
         far.write_all(&[7; 10]).unwrap();
         drop(far);
-        let (mut reader, _writer) = split(near);
+        let (mut reader, _writer) = split(near, Next::Wait);
         let mut buf = [0; 4];
         let counts: Vec<_> =
             (0..4).map(|_| block_on(poll_fn(|cx| reader.poll_read(cx, &mut buf))).unwrap()).collect();
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn dropped_writer_ends_the_reader() {
         let (near, far) = pair();
-        let (mut reader, writer) = split(near);
+        let (mut reader, writer) = split(near, Next::Wait);
         drop(writer);
         assert_eq!(block_on(poll_fn(|cx| reader.poll_read(cx, &mut [0; 4]))).unwrap(), 0);
         drop(far);

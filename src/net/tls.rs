@@ -2,13 +2,14 @@
 
 use std::{io, sync::Arc};
 
-use async_tls::TlsConnector;
+use async_tls::{TlsAcceptor, TlsConnector};
 use rustls::{CertificateError, ClientConfig};
 
 use crate::{
     deadline::Deadline,
     error::{Error, Phase, TlsError},
-    options::Tls,
+    options::{Role, ServerTls, Tls},
+    socket::{Socket, TlsInfo},
 };
 
 use super::Connected;
@@ -37,19 +38,43 @@ impl Secure {
 
     pub(super) async fn connect(self, plain: Connected) -> Result<Connected, Error> {
         let Connected { reader, writer, socket } = plain;
-        let gate = Gate::new(reader, writer);
-        let mut stream =
-            TlsConnector::from(self.config).connect(self.name, gate).await.map_err(handshake_error)?;
-        let info = stream.get_mut().end_handshake();
-        let info = info.ok_or_else(|| TlsError::Protocol("no hello from the server".into()))?;
-        let (reader, writer) = halves::split(stream);
-        let (reader, writer) = (super::Reader::Tls(reader), super::Writer::Tls(writer));
-        Ok(Connected {
-            reader: super::SocketReader(reader),
-            writer: super::SocketWriter(writer),
-            socket: socket.with_tls(info),
-        })
+        let gate = Gate::new(Role::Client, reader, writer);
+        let connecting = TlsConnector::from(self.config).connect(self.name, gate.clone());
+        let stream = connecting.await.map_err(handshake_error)?;
+        encrypted(Box::new(stream), gate, socket, Vec::new())
     }
+}
+
+/// Everything that a server needs for TLS handshakes.
+pub(super) struct Acceptor(config::ServerConfigs);
+
+impl Acceptor {
+    pub(super) async fn new(tls: &ServerTls) -> Result<Self, Error> {
+        Ok(Self(config::ServerConfigs::new(tls).await?))
+    }
+
+    pub(super) async fn accept(&self, plain: Connected) -> Result<Connected, Error> {
+        let Connected { reader, writer, socket } = plain;
+        let gate = Gate::new(Role::Server, reader, writer);
+        let (config, shown) = self.0.for_one_client()?;
+        let accepting = TlsAcceptor::from(config).accept(gate.clone());
+        let stream = accepting.await.map_err(handshake_error)?;
+        encrypted(Box::new(stream), gate, socket, shown.take())
+    }
+}
+
+/// The connection once its TLS handshake is done.
+fn encrypted(
+    stream: Box<dyn halves::Stream>,
+    gate: Gate,
+    socket: Socket,
+    client_certificates: Vec<Vec<u8>>,
+) -> Result<Connected, Error> {
+    let info = gate.end_handshake();
+    let info = info.ok_or_else(|| TlsError::Protocol("no hello from the server".into()))?;
+    let (reader, writer) = halves::split(stream, gate);
+    let socket = socket.with_tls(TlsInfo { client_certificates, ..info });
+    Ok(Connected::new(super::Reader::Tls(reader), super::Writer::Tls(writer), socket))
 }
 
 /// What TLS found wrong, if that is what the error is about.
@@ -87,11 +112,11 @@ fn describe(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer => "nobody we trust has signed it",
         CertificateError::BadSignature => "its signature is wrong",
         CertificateError::NotValidForName => "it is not for this name",
-        CertificateError::InvalidPurpose => "it is not for servers",
+        CertificateError::InvalidPurpose => "it is for another purpose",
         CertificateError::BadEncoding => "it cannot be read",
         CertificateError::Other(error) => match error.to_string().as_str() {
-            "RequiredEkuNotFound" => "it is not for servers",
-            "CaUsedAsEndEntity" => "it is for an authority, not for a server",
+            "RequiredEkuNotFound" => "it is for another purpose",
+            "CaUsedAsEndEntity" => "it is for an authority",
             other => return other.to_owned(),
         },
         other => return format!("{other:?}"),

@@ -204,7 +204,7 @@ impl Options {
         self
     }
 
-    connection_setters!();
+    connection_setters!(settings);
 }
 
 /// A user name and a password for Basic authentication.

@@ -4,6 +4,86 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
 
+/// Setters of what holds for each opening handshake and connection of a server. The argument is the field that has
+/// the [`AcceptOptions`], if it is not they themselves.
+macro_rules! accept_setters {
+    ($($accept:ident)?) => {
+        /// How long the whole opening handshake may take. Default: 10 seconds. `None`: for ever. Zero: only what
+        /// needs no waiting succeeds.
+        #[must_use]
+        pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+            self.$($accept.)?timeout = timeout.into();
+            self
+        }
+
+        /// The most bytes that the head of a request may have. Default: 16 KiB. Zero: every request is too large.
+        #[must_use]
+        pub fn max_head_len(mut self, bytes: usize) -> Self {
+            self.$($accept.)?limits.max_len = bytes;
+            self
+        }
+
+        /// The most headers that a request may have; those with the same name count one by one. Default: 64.
+        /// Zero: every request has too many.
+        #[must_use]
+        pub fn max_headers(mut self, headers: usize) -> Self {
+            self.$($accept.)?limits.max_headers = headers;
+            self
+        }
+
+        /// Which pages may connect. Default: [`Origins::same`].
+        #[must_use]
+        pub fn origins(mut self, origins: Origins) -> Self {
+            self.$($accept.)?origins = origins;
+            self
+        }
+
+        /// Adds a subprotocol that the server speaks
+        /// ([RFC 6455 §1.9](https://www.rfc-editor.org/rfc/rfc6455#section-1.9)). Default: none, and whatever a
+        /// client offers, none is chosen.
+        #[must_use]
+        pub fn subprotocol(mut self, subprotocol: impl Into<String>) -> Self {
+            self.$($accept.)?subprotocols.push(subprotocol.into());
+            self
+        }
+
+        /// Adds subprotocols that the server speaks. The first one that the client offers too is chosen, unless
+        /// [`Accept::subprotocol`](crate::Accept::subprotocol) chooses another.
+        #[must_use]
+        pub fn subprotocols<I>(mut self, subprotocols: I) -> Self
+        where
+            I: IntoIterator<Item: Into<String>>,
+        {
+            self.$($accept.)?subprotocols.extend(subprotocols.into_iter().map(Into::into));
+            self
+        }
+
+        /// Chooses the subprotocol by a function instead: it gets those that the client offers, the preferred ones
+        /// first, and gives one of them, or none. It is asked where the client offers any and [`Accept::subprotocol`](crate::Accept::subprotocol)
+        /// has not chosen. Default: the first of the list.
+        #[must_use]
+        pub fn choose_subprotocol(
+            mut self,
+            choose: impl Fn(&[&str]) -> Option<String> + Send + Sync + 'static,
+        ) -> Self {
+            self.$($accept.)?choose_subprotocol = SubprotocolChoice(Some(Arc::new(choose)));
+            self
+        }
+
+        /// Accepts compression ([RFC 7692](https://www.rfc-editor.org/rfc/rfc7692)) where the client offers it.
+        /// Default: none is accepted. With [`Checks::Off`] frames pass as they are, compressed or not.
+        #[cfg(feature = "deflate")]
+        #[must_use]
+        pub fn deflate(mut self, deflate: Deflate) -> Self {
+            self.$($accept.)?settings.deflate = Some(deflate);
+            self
+        }
+
+        $crate::options::connection_setters!($($accept.)?settings);
+    };
+}
+pub(crate) use accept_setters;
+
 /// How a server reads requests and what holds for the connections that it accepts.
 ///
 /// # Examples
@@ -24,6 +104,7 @@ pub struct AcceptOptions {
     pub(crate) limits: HeadLimits,
     pub(crate) origins: Origins,
     pub(crate) subprotocols: Vec<String>,
+    pub(crate) choose_subprotocol: SubprotocolChoice,
     pub(crate) settings: Settings,
 }
 
@@ -36,72 +117,26 @@ impl Default for AcceptOptions {
             limits: HeadLimits::default(),
             origins: Origins::default(),
             subprotocols: Vec::new(),
+            choose_subprotocol: SubprotocolChoice::default(),
             settings: Settings { heartbeat, ..Settings::new(Role::Server) },
         }
     }
 }
 
 impl AcceptOptions {
-    /// How long the whole opening handshake may take. Default: 10 seconds. `None`: for ever. Zero: only what
-    /// needs no waiting succeeds.
-    #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeout = timeout.into();
-        self
-    }
+    accept_setters!();
+}
 
-    /// The most bytes that the head of a request may have. Default: 16 KiB. Zero: every request is too large.
-    #[must_use]
-    pub fn max_head_len(mut self, bytes: usize) -> Self {
-        self.limits.max_len = bytes;
-        self
-    }
+type ChooseSubprotocol = dyn Fn(&[&str]) -> Option<String> + Send + Sync;
 
-    /// The most headers that a request may have; those with the same name count one by one. Default: 64.
-    /// Zero: every request has too many.
-    #[must_use]
-    pub fn max_headers(mut self, headers: usize) -> Self {
-        self.limits.max_headers = headers;
-        self
-    }
+/// A function that chooses among the subprotocols that a client offers, if there is one.
+#[derive(Clone, Default)]
+pub(crate) struct SubprotocolChoice(pub(crate) Option<Arc<ChooseSubprotocol>>);
 
-    /// Which pages may connect. Default: [`Origins::same`].
-    #[must_use]
-    pub fn origins(mut self, origins: Origins) -> Self {
-        self.origins = origins;
-        self
+impl fmt::Debug for SubprotocolChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Some(_)" } else { "None" })
     }
-
-    /// Adds a subprotocol that the server speaks
-    /// ([RFC 6455 §1.9](https://www.rfc-editor.org/rfc/rfc6455#section-1.9)). Default: none, and whatever a
-    /// client offers, none is chosen.
-    #[must_use]
-    pub fn subprotocol(mut self, subprotocol: impl Into<String>) -> Self {
-        self.subprotocols.push(subprotocol.into());
-        self
-    }
-
-    /// Adds subprotocols that the server speaks. The first one that the client offers too is chosen, unless
-    /// [`Accept::subprotocol`] chooses another.
-    #[must_use]
-    pub fn subprotocols<I>(mut self, subprotocols: I) -> Self
-    where
-        I: IntoIterator<Item: Into<String>>,
-    {
-        self.subprotocols.extend(subprotocols.into_iter().map(Into::into));
-        self
-    }
-
-    /// Accepts compression ([RFC 7692](https://www.rfc-editor.org/rfc/rfc7692)) where the client offers it.
-    /// Default: none is accepted. With [`Checks::Off`] frames pass as they are, compressed or not.
-    #[cfg(feature = "deflate")]
-    #[must_use]
-    pub fn deflate(mut self, deflate: Deflate) -> Self {
-        self.settings.deflate = Some(deflate);
-        self
-    }
-
-    connection_setters!();
 }
 
 /// Which pages may connect from a browser, by the `Origin` of the request
@@ -235,7 +270,7 @@ impl Accept {
         self
     }
 
-    connection_setters!(Some);
+    connection_setters!(settings, Some);
 
     /// The settings of the server with those of this connection in their place.
     pub(crate) fn settings(&self, server: &Settings) -> Settings {

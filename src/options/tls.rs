@@ -145,6 +145,80 @@ impl Tls {
     }
 }
 
+/// The certificate that a server shows, and whom it lets in.
+///
+/// Files are read, and texts understood, by [`Server::bind`](crate::Server::bind): an error there is
+/// [`Error::Tls`](crate::Error::Tls). `Debug` does not show keys.
+///
+/// # Examples
+///
+/// ```
+/// use coro_websocket::{ServerOptions, ServerTls};
+///
+/// let tls = ServerTls::files("fullchain.pem", "privkey.pem").client_ca_file("staff.pem");
+/// let options = ServerOptions::default().tls(tls);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    pub(crate) chain: Pem,
+    pub(crate) key: Pem,
+    pub(crate) client_ca: Vec<Pem>,
+    pub(crate) client_may_be_anonymous: bool,
+    pub(crate) versions: Vec<TlsVersion>,
+}
+
+impl ServerTls {
+    /// PEM files with the chain, the server's own certificate first, and with its key in PKCS#8, PKCS#1 or SEC1
+    /// form, not encrypted. They may be the same file.
+    #[must_use]
+    pub fn files(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self::new(Pem::File(chain.into()), Pem::File(key.into()))
+    }
+
+    /// PEM texts instead of files; otherwise as [`files`](Self::files).
+    #[must_use]
+    pub fn pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self::new(Pem::Text(chain.into()), Pem::Text(key.into()))
+    }
+
+    fn new(chain: Pem, key: Pem) -> Self {
+        let versions = Tls::default().versions;
+        Self { chain, key, client_ca: Vec::new(), client_may_be_anonymous: false, versions }
+    }
+
+    /// Demands a certificate of each client, signed by one of the authorities in this PEM file. Default: none is
+    /// asked for. What a client showed is in [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates).
+    #[must_use]
+    pub fn client_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.client_ca.push(Pem::File(path.into()));
+        self
+    }
+
+    /// Demands a certificate of each client, signed by one of the authorities in this PEM text; otherwise as
+    /// [`client_ca_file`](Self::client_ca_file).
+    #[must_use]
+    pub fn client_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.client_ca.push(Pem::Text(pem.into()));
+        self
+    }
+
+    /// Whether clients may come without a certificate where one is asked for. Default: `false`. A wrong one is
+    /// refused all the same.
+    #[must_use]
+    pub fn client_may_be_anonymous(mut self, may: bool) -> Self {
+        self.client_may_be_anonymous = may;
+        self
+    }
+
+    /// The versions to speak. Default: both. None of them cannot be bound.
+    #[must_use]
+    pub fn versions(mut self, versions: impl IntoIterator<Item = TlsVersion>) -> Self {
+        self.versions = versions.into_iter().collect();
+        self
+    }
+}
+
 /// A version of TLS. There are no older ones here: they are not safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -180,5 +254,7 @@ mod tests {
         let tls = Tls::default().client_cert_pem("chain", "secret").ca_pem("ca");
         assert!(!format!("{tls:?}").contains("secret"));
         assert!(!format!("{tls:?}").contains("115"));
+        let tls = ServerTls::pem("chain", "secret");
+        assert!(!format!("{tls:?}").contains("secret") && !format!("{tls:?}").contains("115"));
     }
 }

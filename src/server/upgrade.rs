@@ -1,6 +1,6 @@
 //! A request that waits for its answer.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -13,6 +13,7 @@ use crate::{
         Reply, Request, extension::parse_extensions, headers::is_token, key::accept_key,
         origin::check_origin, request::check_request, response::encode_switching,
     },
+    net::{SocketReader, SocketWriter},
     options::{Accept, AcceptOptions, Deflate, Settings},
     wrap::{IoRead, IoWrite, assemble},
 };
@@ -24,7 +25,8 @@ pub(crate) fn answer_deadline() -> Deadline {
     Deadline::after(ANSWER_TIMEOUT)
 }
 
-/// A request that was read and waits for its answer, from [`accept_io`](crate::accept_io).
+/// A request that was read and waits for its answer, from [`Connecting`](crate::Connecting) or
+/// [`accept_io`](crate::accept_io).
 ///
 /// # Drop
 ///
@@ -48,13 +50,13 @@ pub(crate) fn answer_deadline() -> Deadline {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Upgrade<R, W> {
+pub struct Upgrade<R = SocketReader, W = SocketWriter> {
     read: R,
     write: W,
     request: Request,
     leftover: Vec<u8>,
     deadline: Deadline,
-    options: AcceptOptions,
+    options: Arc<AcceptOptions>,
     /// Whether bytes of an answer may be out, so that no other can follow.
     answered: bool,
 }
@@ -66,7 +68,7 @@ impl<R, W> Upgrade<R, W> {
         request: Request,
         leftover: Vec<u8>,
         deadline: Deadline,
-        options: AcceptOptions,
+        options: Arc<AcceptOptions>,
     ) -> Self {
         Self { read, write, request, leftover, deadline, options, answered: false }
     }
@@ -75,6 +77,12 @@ impl<R, W> Upgrade<R, W> {
     #[must_use]
     pub const fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// The request, to change what those who look at it later see of it.
+    #[must_use]
+    pub const fn request_mut(&mut self) -> &mut Request {
+        &mut self.request
     }
 
     /// Whether the request is a whole opening handshake
@@ -139,29 +147,33 @@ where
         };
         let (deflate, extensions) = chosen.unzip();
         settings.deflate = deflate;
-        let answer = encode_switching(&accept_key(key), subprotocol, extensions.as_deref(), &accept.headers)?;
+        let answer = encode_switching(
+            &accept_key(key),
+            subprotocol.as_deref(),
+            extensions.as_deref(),
+            &accept.headers,
+        )?;
         self.answered = true;
         self.deadline.within(send(&mut self.write, &answer)).await?;
         Ok(settings)
     }
 
-    fn choose_subprotocol<'a>(&'a self, accept: &'a Accept) -> Result<Option<&'a str>, Error> {
-        let is_offered = |chosen: &str| self.request.subprotocols().any(|offered| offered == chosen);
-        let Some(chosen) = accept.subprotocol.as_deref() else {
-            return Ok(self
-                .options
-                .subprotocols
-                .iter()
-                .map(String::as_str)
-                .find(|chosen| is_offered(chosen)));
+    fn choose_subprotocol(&self, accept: &Accept) -> Result<Option<String>, Error> {
+        let offered: Vec<&str> = self.request.subprotocols().collect();
+        let chosen = match (&accept.subprotocol, &self.options.choose_subprotocol.0) {
+            (Some(chosen), _) => Some(chosen.clone()),
+            (None, Some(choose)) if !offered.is_empty() => choose(&offered),
+            (None, Some(_)) => None,
+            (None, None) => {
+                let ours = &self.options.subprotocols;
+                ours.iter().find(|chosen| offered.contains(&chosen.as_str())).cloned()
+            }
         };
         // §4.2.2: "The value chosen MUST be derived from the client's handshake".
-        if !is_token(chosen) {
-            Err(OptionsError::Subprotocol.into())
-        } else if is_offered(chosen) {
-            Ok(Some(chosen))
-        } else {
-            Err(HandshakeError::Subprotocol.into())
+        match chosen {
+            Some(chosen) if !is_token(&chosen) => Err(OptionsError::Subprotocol.into()),
+            Some(chosen) if !offered.contains(&chosen.as_str()) => Err(HandshakeError::Subprotocol.into()),
+            chosen => Ok(chosen),
         }
     }
 
@@ -209,7 +221,7 @@ impl<R, W> fmt::Debug for Upgrade<R, W> {
 /// A request that [`Upgrade::accept`] did not accept, and why. It converts into its error, and the transport
 /// is dropped; to tell the client, use [`answer`](Self::answer).
 #[non_exhaustive]
-pub struct Refused<R, W> {
+pub struct Refused<R = SocketReader, W = SocketWriter> {
     /// The request, to give it another answer.
     pub upgrade: Box<Upgrade<R, W>>,
     /// Why it was not accepted.

@@ -9,9 +9,15 @@ use std::{
 
 use blocking::unblock;
 use rustls::{
-    Certificate, ClientConfig, OwnedTrustAnchor, PrivateKey, RootCertStore, ServerName,
+    Certificate, CertificateError, ClientConfig, ClientConnection, DistinguishedName, OwnedTrustAnchor,
+    PrivateKey, RootCertStore, ServerConfig, ServerConnection, ServerName, SignatureScheme,
     SupportedProtocolVersion,
     client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier, WebPkiVerifier},
+    server::{
+        AllowAnyAnonymousOrAuthenticatedClient, AllowAnyAuthenticatedClient, ClientCertVerified,
+        ClientCertVerifier, ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert,
+    },
+    sign::{self, CertifiedKey},
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{
@@ -21,7 +27,8 @@ use rustls_pki_types::{
 
 use crate::{
     error::TlsError,
-    options::{Pem, Tls, TlsVersion},
+    options::{Pem, ServerTls, Tls, TlsVersion},
+    sync::{Mutex, lock},
 };
 
 /// The name in the form that certificates and servers know: no dot at the end, no brackets around an address.
@@ -50,15 +57,10 @@ pub(super) async fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsErr
 }
 
 fn build(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
-    let versions: Vec<&SupportedProtocolVersion> = [(TlsVersion::Tls13, &TLS13), (TlsVersion::Tls12, &TLS12)]
-        .into_iter()
-        .filter(|(version, _)| tls.versions.contains(version))
-        .map(|(_, version)| version)
-        .collect();
     let builder = ClientConfig::builder()
         .with_safe_default_cipher_suites()
         .with_safe_default_kx_groups()
-        .with_protocol_versions(&versions)
+        .with_protocol_versions(&supported(&tls.versions))
         .map_err(|_| unusable("no version is offered"))?
         .with_custom_certificate_verifier(verifier(tls)?);
     let mut config = match &tls.identity {
@@ -74,6 +76,213 @@ fn build(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+fn supported(versions: &[TlsVersion]) -> Vec<&'static SupportedProtocolVersion> {
+    [(TlsVersion::Tls13, &TLS13), (TlsVersion::Tls12, &TLS12)]
+        .into_iter()
+        .filter(|(version, _)| versions.contains(version))
+        .map(|(_, version)| version)
+        .collect()
+}
+
+/// The configurations of a server: one for all clients; or, where they are asked for certificates, one for each, so
+/// that it is known who has shown which.
+pub(super) struct ServerConfigs {
+    versions: Vec<&'static SupportedProtocolVersion>,
+    key: Arc<OnlyKey>,
+    /// Who judges the certificates of clients, if they are asked for any.
+    judge: Option<Arc<dyn ClientCertVerifier>>,
+    common: Arc<ServerConfig>,
+}
+
+impl ServerConfigs {
+    /// Files are read where that may take time.
+    pub(super) async fn new(tls: &ServerTls) -> Result<Self, TlsError> {
+        let tls = tls.clone();
+        unblock(move || Self::build(&tls)).await
+    }
+
+    fn build(tls: &ServerTls) -> Result<Self, TlsError> {
+        let chain: Vec<_> = certificates(&tls.chain)?.into_iter().map(Certificate).collect();
+        let key = sign::any_supported_type(&private_key(&tls.key)?)
+            .map_err(|error| unusable(format!("{}: {error}", place(&tls.key))))?;
+        let versions = supported(&tls.versions);
+        let judge = if tls.client_ca.is_empty() {
+            None
+        } else {
+            let mut roots = RootCertStore::empty();
+            add_authorities(&mut roots, &tls.client_ca)?;
+            Some(if tls.client_may_be_anonymous {
+                AllowAnyAnonymousOrAuthenticatedClient::new(roots).boxed()
+            } else {
+                AllowAnyAuthenticatedClient::new(roots).boxed()
+            })
+        };
+        let key = Arc::new(OnlyKey(Arc::new(CertifiedKey::new(chain, key))));
+        let common = Arc::new(server_config(&versions, NoClientAuth::boxed(), &key)?);
+        check_pair(&versions, &common)
+            .map_err(|why| unusable(format!("{} with {}: {why}", place(&tls.chain), place(&tls.key))))?;
+        Ok(Self { versions, key, judge, common })
+    }
+
+    /// The configuration for the next client, and where its certificates will be.
+    pub(super) fn for_one_client(&self) -> Result<(Arc<ServerConfig>, Shown), TlsError> {
+        let shown = Shown::default();
+        let Some(judge) = &self.judge else {
+            return Ok((Arc::clone(&self.common), shown));
+        };
+        let witness = Arc::new(Witness { judge: Arc::clone(judge), shown: shown.clone() });
+        let mut config = server_config(&self.versions, witness, &self.key)?;
+        // A session that is resumed shows no certificate.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok((Arc::new(config), shown))
+    }
+}
+
+fn server_config(
+    versions: &[&'static SupportedProtocolVersion],
+    verifier: Arc<dyn ClientCertVerifier>,
+    key: &Arc<OnlyKey>,
+) -> Result<ServerConfig, TlsError> {
+    let key: Arc<OnlyKey> = Arc::clone(key);
+    Ok(ServerConfig::builder()
+        .with_safe_default_cipher_suites()
+        .with_safe_default_kx_groups()
+        .with_protocol_versions(versions)
+        .map_err(|_| unusable("no version is offered"))?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(key))
+}
+
+/// Whether the key is that of the certificate: a client that trusts anybody, but only believes what is signed, shakes
+/// hands with the server here.
+fn check_pair(
+    versions: &[&'static SupportedProtocolVersion],
+    config: &Arc<ServerConfig>,
+) -> Result<(), rustls::Error> {
+    let client = ClientConfig::builder()
+        .with_safe_default_cipher_suites()
+        .with_safe_default_kx_groups()
+        .with_protocol_versions(versions)?
+        .with_custom_certificate_verifier(Arc::new(TrustSigned))
+        .with_no_client_auth();
+    let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+    let mut client = ClientConnection::new(Arc::new(client), name)?;
+    let mut server = ServerConnection::new(Arc::clone(config))?;
+    let mut flight = Vec::new();
+    while client.is_handshaking() && client.wants_write() {
+        for from_client in [true, false] {
+            flight.clear();
+            // Neither end has more than this to do with what is in memory.
+            let moved = if from_client {
+                client.write_tls(&mut flight).and_then(|_| server.read_tls(&mut flight.as_slice()))
+            } else {
+                server.write_tls(&mut flight).and_then(|_| client.read_tls(&mut flight.as_slice()))
+            };
+            moved.map_err(|error| rustls::Error::General(error.to_string()))?;
+            if from_client {
+                server.process_new_packets()?;
+            } else if let Err(error) = client.process_new_packets() {
+                // Others may read what we cannot.
+                let unreadable = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+                return if error == unreadable { Ok(()) } else { Err(error) };
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Trusts any certificate, if its key has signed the handshake.
+struct TrustSigned;
+
+impl ServerCertVerifier for TrustSigned {
+    fn verify_server_cert(
+        &self,
+        _: &Certificate,
+        _: &[Certificate],
+        _: &ServerName,
+        _: &mut dyn Iterator<Item = &[u8]>,
+        _: &[u8],
+        _: SystemTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+/// The one certificate of a server, by whatever name it is called.
+struct OnlyKey(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for OnlyKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// The certificates that a client has shown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Shown {
+    /// They are what they seem only once the handshake is done.
+    pub(super) fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut lock(&self.0))
+    }
+}
+
+/// Judges as the other does, and remembers what was shown.
+struct Witness {
+    judge: Arc<dyn ClientCertVerifier>,
+    shown: Shown,
+}
+
+impl ClientCertVerifier for Witness {
+    fn offer_client_auth(&self) -> bool {
+        self.judge.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.judge.client_auth_mandatory()
+    }
+
+    fn client_auth_root_subjects(&self) -> &[DistinguishedName] {
+        self.judge.client_auth_root_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &Certificate,
+        intermediates: &[Certificate],
+        now: SystemTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.judge.verify_client_cert(end_entity, intermediates, now)?;
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        *lock(&self.shown.0) = chain.map(|certificate| certificate.0.clone()).collect();
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.judge.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.judge.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.judge.supported_verify_schemes()
+    }
+}
+
 fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     // Asked for by its frightening name, and by nothing else.
     if tls.trust_anybody {
@@ -86,17 +295,22 @@ fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if tls.system_roots {
         roots.add_trust_anchors(system_roots()?.iter().cloned());
     }
-    for pem in &tls.ca {
+    add_authorities(&mut roots, &tls.ca)?;
+    if roots.is_empty() {
+        return Err(unusable("no certificate authority is trusted"));
+    }
+    Ok(Arc::new(WebPkiVerifier::new(roots, None)))
+}
+
+fn add_authorities(roots: &mut RootCertStore, pems: &[Pem]) -> Result<(), TlsError> {
+    for pem in pems {
         for certificate in certificates(pem)? {
             roots
                 .add(&Certificate(certificate))
                 .map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
         }
     }
-    if roots.is_empty() {
-        return Err(unusable("no certificate authority is trusted"));
-    }
-    Ok(Arc::new(WebPkiVerifier::new(roots, None)))
+    Ok(())
 }
 
 fn web_roots() -> impl Iterator<Item = OwnedTrustAnchor> {

@@ -9,6 +9,7 @@ use std::{
     io,
     net::Shutdown,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,12 +17,14 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     net::{SocketReader, SocketWriter},
+    options::Role,
     socket::TlsInfo,
+    sync::{Mutex, lock},
 };
 
 use super::hello::Records;
 
-/// How many bytes a server may send before the handshake is done. The longest chains of certificates have a fifth
+/// How many bytes a peer may send before the handshake is done. The longest chains of certificates have a fifth
 /// of that.
 const HANDSHAKE_LEN: usize = 256 << 10;
 
@@ -32,8 +35,14 @@ const MIN_RECORD_LEN: usize = 64;
 /// peer can send a lot of that.
 const TURN_LEN: usize = 256 << 10;
 
+/// The gate, which the stream has and its halves too. Its lock is only taken under the one of the stream, by whoever
+/// polls that, and to end the connection: nobody waits for it.
+#[derive(Debug, Clone)]
+pub(super) struct Gate(Arc<Mutex<Ports>>);
+
 #[derive(Debug)]
-pub(super) struct Gate {
+struct Ports {
+    role: Role,
     reader: SocketReader,
     writer: SocketWriter,
     turn: Turn,
@@ -42,8 +51,10 @@ pub(super) struct Gate {
     /// Something was to be written in a turn for reading.
     flush_due: bool,
     /// What comes during the handshake.
-    records: Records,
-    /// Why the server took no more of the handshake. Most likely it has said that itself, in TLS.
+    incoming: Records,
+    /// What a server sends during the handshake.
+    outgoing: Records,
+    /// Why the peer took no more of the handshake. Most likely it has said that itself, in TLS.
     hung_up: Option<io::Error>,
 }
 
@@ -56,68 +67,83 @@ pub(super) enum Turn {
 }
 
 impl Gate {
-    pub(super) fn new(reader: SocketReader, writer: SocketWriter) -> Self {
-        let (turn, left) = (Turn::Handshake, HANDSHAKE_LEN);
-        Self { reader, writer, turn, left, flush_due: false, records: Records::default(), hung_up: None }
+    pub(super) fn new(role: Role, reader: SocketReader, writer: SocketWriter) -> Self {
+        Self(Arc::new(Mutex::new(Ports {
+            role,
+            reader,
+            writer,
+            turn: Turn::Handshake,
+            left: HANDSHAKE_LEN,
+            flush_due: false,
+            incoming: Records::default(),
+            outgoing: Records::default(),
+            hung_up: None,
+        })))
     }
 
     /// From now on turns count. Gives what was agreed on.
-    pub(super) fn end_handshake(&mut self) -> Option<TlsInfo> {
-        self.turn = Turn::Write;
-        std::mem::take(&mut self.records).into_hello()
+    pub(super) fn end_handshake(&self) -> Option<TlsInfo> {
+        let mut ports = lock(&self.0);
+        ports.turn = Turn::Write;
+        let (incoming, outgoing) = (std::mem::take(&mut ports.incoming), std::mem::take(&mut ports.outgoing));
+        match ports.role {
+            Role::Client => incoming,
+            Role::Server => outgoing,
+        }
+        .into_hello()
     }
 
     /// The stream is about to be polled for this.
-    pub(super) fn begin(&mut self, turn: Turn) {
-        self.turn = turn;
-        self.left = TURN_LEN;
+    pub(super) fn begin(&self, turn: Turn) {
+        let mut ports = lock(&self.0);
+        ports.turn = turn;
+        ports.left = TURN_LEN;
     }
 
     /// Whether something was to be written while reading, since this was asked last.
-    pub(super) fn take_flush_due(&mut self) -> bool {
-        std::mem::take(&mut self.flush_due)
+    pub(super) fn take_flush_due(&self) -> bool {
+        std::mem::take(&mut lock(&self.0).flush_due)
     }
 
     /// The connection is over.
     pub(super) fn shutdown(&self) {
-        self.writer.shutdown(Shutdown::Both);
+        lock(&self.0).writer.shutdown(Shutdown::Both);
     }
+}
 
+impl Ports {
     fn may_write(&mut self) -> bool {
         self.flush_due |= self.turn == Turn::Read;
         self.turn != Turn::Read
     }
-}
 
-impl AsyncRead for Gate {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if this.turn == Turn::Write {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.turn == Turn::Write {
             return Poll::Pending;
         }
-        if this.left == 0 {
-            if this.turn == Turn::Handshake {
+        if self.left == 0 {
+            if self.turn == Turn::Handshake {
                 let endless = io::Error::new(io::ErrorKind::InvalidData, "the handshake has no end");
                 return Poll::Ready(Err(endless));
             }
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut len = buf.len().min(this.left);
-        if this.turn == Turn::Handshake {
+        let mut len = buf.len().min(self.left);
+        if self.turn == Turn::Handshake {
             // No more than one record, so that the stream answers each: when it finds something wrong, it writes
             // only the first of what it has to say, which must be the alert that says so.
-            len = len.min(this.records.missing());
+            len = len.min(self.incoming.missing());
         }
         let buf = buf.get_mut(..len).unwrap_or_default();
-        match ready!(Pin::new(&mut this.reader).poll_read(cx, buf)) {
-            Ok(0) if this.hung_up.is_some() => Poll::Ready(this.hung_up.take().map_or(Ok(0), Err)),
+        match ready!(Pin::new(&mut self.reader).poll_read(cx, buf)) {
+            Ok(0) if self.hung_up.is_some() => Poll::Ready(self.hung_up.take().map_or(Ok(0), Err)),
             Ok(count) => {
                 let mut charge = count;
-                if this.turn == Turn::Handshake && this.records.put(buf.get(..count).unwrap_or_default()) {
+                if self.turn == Turn::Handshake && self.incoming.put(buf.get(..count).unwrap_or_default()) {
                     charge = charge.max(MIN_RECORD_LEN);
                 }
-                this.left = this.left.saturating_sub(charge);
+                self.left = self.left.saturating_sub(charge);
                 Poll::Ready(Ok(count))
             }
             // The stream would take it for an orderly end.
@@ -127,27 +153,49 @@ impl AsyncRead for Gate {
             Err(error) => Poll::Ready(Err(error)),
         }
     }
-}
 
-impl AsyncWrite for Gate {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if !self.may_write() {
             return Poll::Pending;
         }
-        match Pin::new(&mut self.writer).poll_write(cx, buf) {
-            Poll::Ready(Err(error)) if self.turn == Turn::Handshake => {
+        let written = Pin::new(&mut self.writer).poll_write(cx, buf);
+        if self.turn != Turn::Handshake {
+            return written;
+        }
+        match written {
+            Poll::Ready(Err(error)) => {
                 self.hung_up.get_or_insert(error);
                 Poll::Ready(Ok(buf.len()))
             }
-            written => written,
+            Poll::Ready(Ok(count)) => {
+                if self.role == Role::Server {
+                    self.outgoing.put_all(buf.get(..count).unwrap_or_default());
+                }
+                Poll::Ready(Ok(count))
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.may_write() { Pin::new(&mut self.writer).poll_flush(cx) } else { Poll::Pending }
+impl AsyncRead for Gate {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Gate {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(cx, buf)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.may_write() { Pin::new(&mut self.writer).poll_close(cx) } else { Poll::Pending }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ports = lock(&self.0);
+        if ports.may_write() { Pin::new(&mut ports.writer).poll_flush(cx) } else { Poll::Pending }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ports = lock(&self.0);
+        if ports.may_write() { Pin::new(&mut ports.writer).poll_close(cx) } else { Poll::Pending }
     }
 }

@@ -14,7 +14,6 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use async_tls::client::TlsStream;
 use futures::{
     io::{AsyncRead, AsyncWrite, IoSlice},
     task::AtomicWaker,
@@ -34,8 +33,15 @@ use super::{
 /// §5.1](https://www.rfc-editor.org/rfc/rfc8446#section-5.1)).
 const RECORD_LEN: usize = 16 << 10;
 
+/// The stream of either role.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 struct Shared {
-    stream: Mutex<TlsStream<Gate>>,
+    stream: Mutex<Box<dyn Stream>>,
+    /// What is under it.
+    gate: Gate,
     room: Arc<Room>,
     room_waker: Waker,
 }
@@ -69,10 +75,10 @@ pub(in crate::net) struct Reader {
 /// The half that writes. Dropped, it shuts the socket down.
 pub(in crate::net) struct Writer(Arc<Shared>);
 
-pub(super) fn split(stream: TlsStream<Gate>) -> (Reader, Writer) {
+pub(super) fn split(stream: Box<dyn Stream>, gate: Gate) -> (Reader, Writer) {
     let room = Arc::<Room>::default();
     let room_waker = Arc::clone(&room).into();
-    let shared = Arc::new(Shared { stream: Mutex::new(stream), room, room_waker });
+    let shared = Arc::new(Shared { stream: Mutex::new(stream), gate, room, room_waker });
     (Reader { shared: Arc::clone(&shared), failed: None }, Writer(shared))
 }
 
@@ -82,14 +88,14 @@ impl Reader {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Shared { stream, room, room_waker } = &*self.shared;
+        let Shared { stream, gate, room, room_waker } = &*self.shared;
         let mut stream = lock(stream);
         if self.failed.is_none() {
-            stream.get_mut().begin(Turn::Read);
+            gate.begin(Turn::Read);
             let read = Pin::new(&mut *stream).poll_read(cx, buf);
-            if stream.get_mut().take_flush_due() {
+            if gate.take_flush_due() {
                 room.reader.register(cx.waker());
-                stream.get_mut().begin(Turn::Write);
+                gate.begin(Turn::Write);
                 // If it has to wait, the next read asks for it again. If it fails, the writer will see that too.
                 let flushed = Pin::new(&mut *stream).poll_flush(&mut Context::from_waker(room_waker));
                 if flushed.is_ready() {
@@ -102,7 +108,7 @@ impl Reader {
             }
         }
         // The stream stops at an error even where it has decrypted what stood before. That is given out first.
-        stream.get_mut().begin(Turn::Write);
+        gate.begin(Turn::Write);
         match (Pin::new(&mut *stream).poll_read(cx, buf), self.failed.take()) {
             (Poll::Ready(Ok(count @ 1..)), failed) => {
                 self.failed = failed;
@@ -118,13 +124,13 @@ impl Writer {
     fn poll<T>(
         &self,
         cx: &Context<'_>,
-        poll: impl FnOnce(Pin<&mut TlsStream<Gate>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(Pin<&mut dyn Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let Shared { stream, room, room_waker } = &*self.0;
+        let Shared { stream, gate, room, room_waker } = &*self.0;
         room.writer.register(cx.waker());
         let mut stream = lock(stream);
-        stream.get_mut().begin(Turn::Write);
-        poll(Pin::new(&mut *stream), &mut Context::from_waker(room_waker)).map_err(stream_error)
+        gate.begin(Turn::Write);
+        poll(Pin::new(&mut **stream), &mut Context::from_waker(room_waker)).map_err(stream_error)
     }
 }
 
@@ -167,7 +173,7 @@ impl AsyncWrite for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        lock(&self.0.stream).get_ref().shutdown();
+        self.0.gate.shutdown();
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a server says in the clear when a TLS handshake begins. The library does not tell what was agreed on.
+//! What a server says in the clear when a TLS handshake begins. The library does not tell what was agreed on, to
+//! neither side.
 
 use rustls::CipherSuite;
 
@@ -59,6 +60,15 @@ impl Records {
         false
     }
 
+    /// Any number of bytes has come.
+    pub(super) fn put_all(&mut self, mut bytes: &[u8]) {
+        while !self.done && !bytes.is_empty() {
+            let (part, rest) = bytes.split_at(self.missing().min(bytes.len()));
+            self.put(part);
+            bytes = rest;
+        }
+    }
+
     pub(super) fn into_hello(self) -> Option<TlsInfo> {
         self.hello
     }
@@ -108,7 +118,12 @@ fn parse_hello(mut hello: Cursor<'_>) -> Option<TlsInfo> {
             _ => {}
         }
     }
-    Some(TlsInfo { version, cipher_suite: format!("{cipher_suite:?}"), alpn })
+    Some(TlsInfo {
+        version,
+        cipher_suite: format!("{cipher_suite:?}"),
+        alpn,
+        client_certificates: Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -131,12 +146,8 @@ mod tests {
 
     fn put(chunks: &[&[u8]]) -> Option<TlsInfo> {
         let mut records = Records::default();
-        for mut chunk in chunks.iter().copied() {
-            while !chunk.is_empty() {
-                let (part, rest) = chunk.split_at(records.missing().min(chunk.len()));
-                records.put(part);
-                chunk = rest;
-            }
+        for chunk in chunks {
+            records.put_all(chunk);
         }
         records.into_hello()
     }

@@ -1,0 +1,83 @@
+//! A server whose connections are all handled alike.
+
+use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll};
+
+use futures::{
+    future::{Either, FutureExt, select},
+    stream::{FuturesUnordered, StreamExt},
+};
+
+use crate::{error::Error, frame::CloseCode, handshake::Request, read::Read, server::Server, write::Write};
+
+/// Accepts connections until the server is closed, and has the handler take care of each, of all of them side by side
+/// in the task that awaits this. To use several threads, call [`Server::accept`] and give each connection to a task.
+///
+/// A handler that is done leaves the connection to be closed: with 1000 where it succeeded, with 1011 where it failed
+/// or panicked; what went wrong is [`ServerOptions::on_failure`](crate::ServerOptions::on_failure)'s, and nothing of it
+/// is sent. A handler that has closed the connection by itself has the last word.
+///
+/// # Errors
+///
+/// As [`Server::accept`].
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the handlers and their connections, none else.
+///
+/// # Examples
+///
+/// ```no_run
+/// use coro_websocket::{Error, Server, ServerOptions, SinkExt, StreamExt, serve};
+///
+/// # async fn run() -> Result<(), Error> {
+/// let server = Server::bind("127.0.0.1:8080", ServerOptions::default()).await?;
+/// serve(&server, async |_request, mut read, mut write| {
+///     while let Some(message) = read.next().await {
+///         let message = message?;
+///         if message.is_data() {
+///             write.feed(message).await?;
+///         }
+///     }
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+pub async fn serve<H>(server: &Server, handler: H) -> Result<(), Error>
+where
+    H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
+{
+    let mut running = FuturesUnordered::new();
+    loop {
+        let done = poll_fn(|cx| match running.poll_next_unpin(cx) {
+            Poll::Ready(None) => Poll::Pending,
+            polled => polled,
+        });
+        match select(pin!(server.accept()), done).await {
+            Either::Left((accepted, _)) => match accepted? {
+                Some(connection) => running.push(handle(server, &handler, connection)),
+                None => break,
+            },
+            Either::Right(_) => {}
+        }
+    }
+    while running.next().await.is_some() {}
+    Ok(())
+}
+
+async fn handle<H>(server: &Server, handler: &H, (request, read, write): (Request, Read, Write))
+where
+    H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
+{
+    let peer = request.peer_addr();
+    let mut last = write.clone();
+    // One that panics must not take the others with it.
+    let handled = AssertUnwindSafe(handler(request, read, write)).catch_unwind().await;
+    let succeeded = matches!(handled, Ok(Ok(())));
+    let code = if succeeded { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR };
+    // Most often the connection is closed already.
+    let _ = last.close_with(code, "").await;
+    if let Ok(Err(error)) = handled {
+        server.report(peer, &error);
+    }
+}

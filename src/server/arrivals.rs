@@ -1,0 +1,213 @@
+//! Clients as they arrive: from which listener, within which limits, and what when there cannot be more.
+
+use std::{
+    future::poll_fn,
+    io, mem,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use event_listener::{Event, EventListener};
+
+use crate::{
+    clock::{Alarm, now},
+    deadline::Deadline,
+    error::Error,
+    net::{
+        Connected,
+        listen::{Listener, occupy},
+    },
+    options::{AcceptOptions, OnFailure, ServerOptions},
+    seats::{Seat, Seats},
+    sync::{Mutex, lock},
+};
+
+/// How long to wait before trying again when the system has nothing left for another connection, at first and at
+/// most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// How many connections that failed before they were accepted are passed over at once.
+const PASSED_OVER: u32 = 64;
+
+/// A client that has arrived.
+pub(super) struct Arrival {
+    pub(super) connected: Connected,
+    pub(super) listener: Arc<Listener>,
+    pub(super) deadline: Deadline,
+    /// Given back once the request is there.
+    pub(super) handshake: Seat,
+}
+
+pub(super) struct Arrivals {
+    queue: Mutex<Queue>,
+    handshakes: Arc<Seats>,
+    connections: Arc<Seats>,
+    /// Told of everything that may end a wait but arrivals: seats that become free, and the end.
+    changed: Arc<Event>,
+    pub(super) accept: Arc<AcceptOptions>,
+    pub(super) on_failure: OnFailure,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// None: the server is closed.
+    listeners: Vec<Arc<Listener>>,
+    /// Who is asked first.
+    turn: usize,
+    /// How long the next pause will be.
+    pause: Duration,
+    /// Nobody is accepted before.
+    paused_until: Option<Instant>,
+}
+
+/// What can be done at this moment.
+enum Next {
+    Accepted(Arrival),
+    Closed,
+    Failed(io::Error),
+    /// There is no seat.
+    Full,
+    Paused(Instant),
+    /// Nobody is there.
+    Idle(Vec<Arc<Listener>>),
+}
+
+impl Arrivals {
+    pub(super) fn new(listeners: Vec<Arc<Listener>>, options: ServerOptions) -> Self {
+        let changed = Arc::new(Event::new());
+        Self {
+            queue: Mutex::new(Queue { listeners, pause: PAUSE.0, ..Queue::default() }),
+            handshakes: Seats::new(options.max_handshakes, &changed),
+            connections: Seats::new(options.max_connections, &changed),
+            changed,
+            accept: Arc::new(options.accept),
+            on_failure: options.on_failure,
+        }
+    }
+
+    /// Those who listen; none, if the server is closed.
+    pub(super) fn listeners(&self) -> Vec<Arc<Listener>> {
+        lock(&self.queue).listeners.clone()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.taken()
+    }
+
+    pub(super) fn close(&self) {
+        for listener in mem::take(&mut lock(&self.queue).listeners) {
+            listener.shut();
+        }
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Waits for the next client. `None`: the server is closed. Dropping the future loses nobody.
+    pub(super) async fn next(&self) -> Result<Option<Arrival>, Error> {
+        let mut alarm = Alarm::default();
+        loop {
+            // Before looking, so that no change is missed.
+            let changed = self.changed.listen();
+            match self.try_accept() {
+                Next::Accepted(arrival) => return Ok(Some(arrival)),
+                Next::Closed => return Ok(None),
+                Next::Failed(error) => return Err(error.into()),
+                Next::Full => changed.await,
+                Next::Paused(until) => sleep(&mut alarm, until, changed).await,
+                Next::Idle(listeners) => idle(&listeners, changed).await,
+            }
+        }
+    }
+
+    fn try_accept(&self) -> Next {
+        let mut queue = lock(&self.queue);
+        let queue = &mut *queue;
+        if queue.listeners.is_empty() {
+            return Next::Closed;
+        }
+        if self.handshakes.is_full() || self.connections.is_full() {
+            return Next::Full;
+        }
+        match queue.paused_until {
+            // A connection that has ended since may have left what was missing, but most often another has it by
+            // now: to ask each time would make the pause none.
+            Some(until) if now() < until => return Next::Paused(until),
+            _ => queue.paused_until = None,
+        }
+        let count = queue.listeners.len();
+        for _ in 0..count {
+            queue.turn = (queue.turn + 1) % count;
+            let Some(listener) = queue.listeners.get(queue.turn) else { continue };
+            match accept(listener) {
+                Ok(mut connected) => {
+                    queue.pause = PAUSE.0;
+                    occupy(&mut connected, self.connections.take());
+                    return Next::Accepted(Arrival {
+                        connected,
+                        listener: Arc::clone(listener),
+                        deadline: Deadline::after(self.accept.timeout),
+                        handshake: self.handshakes.take(),
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // It does not listen, and never will again.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    let listener = queue.listeners.remove(queue.turn);
+                    listener.shut();
+                    self.on_failure.call(None, &io::Error::from(error.kind()).into());
+                    return Next::Failed(error);
+                }
+                Err(error) => {
+                    let until = now() + queue.pause;
+                    queue.pause = PAUSE.1.min(queue.pause * 2);
+                    queue.paused_until = Some(until);
+                    self.on_failure.call(None, &error.into());
+                    return Next::Paused(until);
+                }
+            }
+        }
+        Next::Idle(queue.listeners.clone())
+    }
+}
+
+/// Accepts whoever is there. What has gone wrong with a connection before it was accepted is nobody's business.
+fn accept(listener: &Listener) -> io::Result<Connected> {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    let mut passed_over = 0;
+    loop {
+        match listener.accept() {
+            Err(error)
+                if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+                    && passed_over < PASSED_OVER =>
+            {
+                passed_over += 1;
+            }
+            accepted => return accepted,
+        }
+    }
+}
+
+async fn sleep(alarm: &mut Alarm, until: Instant, mut changed: EventListener) {
+    poll_fn(|cx| match Pin::new(&mut changed).poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => alarm.poll_at(cx, until),
+    })
+    .await;
+}
+
+/// Waits until something may have changed. Whoever was woken looks: the reactor is asked to wake the task, but not
+/// believed when it says that nothing has come, since it does not count what it hears in the round in which it was
+/// asked.
+async fn idle(listeners: &[Arc<Listener>], mut changed: EventListener) {
+    let mut arrivals: Vec<_> = listeners.iter().map(|listener| listener.arrival()).collect();
+    let mut asked = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut asked, true) || Pin::new(&mut changed).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let arrived = arrivals.iter_mut().any(|arrival| arrival.as_mut().poll(cx).is_ready());
+        if arrived { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
