@@ -42,7 +42,7 @@ impl Authority {
         self.0.pem()
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(&Certificate(self.0.der().to_vec())).unwrap();
         roots
