@@ -104,6 +104,7 @@ mod seats;
 mod sync;
 
 pub mod codec;
+pub mod porting;
 
 pub use connect::{connect, connect_io};
 pub use error::{Error, HandshakeError, OptionsError, Phase, ProtocolError, TlsError, UrlError};
