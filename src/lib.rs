@@ -1,5 +1,5 @@
-//! WebSocket connections (RFC 6455) as two halves, a reader and a writer of raw frames, to a URL or over any transport
-//! of bytes.
+//! WebSocket connections (RFC 6455) as two halves, a reader and a writer of raw frames: to a URL, from a listening server,
+//! or over any transport of bytes.
 //!
 //! ```no_run
 //! # futures::executor::block_on(async {
@@ -14,10 +14,11 @@
 //! # Ok::<_, coro_websocket::Error>(()) }).unwrap();
 //! ```
 //!
-//! [`connect`] opens a connection to a URL, over TCP or a unix socket, with or without TLS. [`connect_io`] and
-//! [`accept_io`] perform the opening handshake over a transport of the caller, [`wrap_io`] takes transports that need
-//! none, and [`wrap_frames`] takes channels of decoded frames. Each gives a [`Read`] and a [`Write`]; [`FrameReader`] and
-//! [`FrameWriter`] are the codec alone.
+//! [`connect`] opens a connection to a URL, over TCP or a unix socket, with or without TLS. A [`Server`] listens, and
+//! [`serve`] takes care of its connections. [`connect_io`] and [`accept_io`] perform the opening handshake over a
+//! transport of the caller, [`wrap_io`] takes transports that need none, and [`wrap_frames`] takes channels of decoded
+//! frames. Each gives a [`Read`] and a [`Write`]; [`FrameReader`] and [`FrameWriter`] are the codec alone. [`porting`] is
+//! for users of older libraries.
 //!
 //! # Guarantees
 //!
@@ -39,9 +40,10 @@
 //! # How it works
 //!
 //! 1. The URL is taken apart: [`parse_url`], [`Options::from_url`].
-//! 2. [`connect`] opens the socket and encrypts it ([`Tls`], [`Socket`]), or the caller has one.
-//! 3. The opening handshake: [`connect`] or [`connect_io`] sends a request and checks the [`Response`];
-//!    [`accept_io`] reads a [`Request`], and [`Upgrade`] answers it.
+//! 2. [`connect`] opens the socket and encrypts it ([`Tls`], [`Socket`]), a [`Server`] accepts it ([`ServerTls`]), or the
+//!    caller has one.
+//! 3. The opening handshake: [`connect`] or [`connect_io`] sends a request and checks the [`Response`]; [`Connecting`] or
+//!    [`accept_io`] reads a [`Request`], and [`Upgrade`] answers it; [`Server::accept`] does both.
 //! 4. Frames are bytes and fields: [`Message`], [`FrameView`], [`codec`].
 //! 5. The extension permessage-deflate: messages are compressed on their way out and inflated as they come, where
 //!    both sides agreed on it.
@@ -53,14 +55,13 @@
 //!
 //! - `deflate` (default): permessage-deflate (RFC 7692), `Deflate` and `DeflateParams`. It is off until
 //!   [`Options`], [`AcceptOptions`] or [`WrapOptions`] switch it on.
-//! - `tls` (default): `wss` URLs and [`Options::tls`]. It needs a C compiler. Without it, they are
+//! - `tls` (default): `wss` URLs, [`Options::tls`] and [`ServerOptions::tls`]. It needs a C compiler. Without it, they are
 //!   [`OptionsError::NoTls`].
 //!
 //! # Not supported
 //!
-//! Listening servers and TLS for servers; proxies and redirects; WebSockets over HTTP/2 and HTTP/3 (RFC 8441,
-//! RFC 9220). A process
-//! that has live connections must not fork: both processes would draw the same masking keys.
+//! Proxies and redirects; WebSockets over HTTP/2 and HTTP/3 (RFC 8441, RFC 9220). A process that has live connections must
+//! not fork: both processes would draw the same masking keys.
 
 mod error;
 mod options;
