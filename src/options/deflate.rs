@@ -120,6 +120,34 @@ impl Deflate {
         self
     }
 
+    /// The same choices with the parameters that a client and a server agreed on, for
+    /// [`WrapOptions::deflate`](crate::WrapOptions::deflate): what compresses is not always what opened the
+    /// connection.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use coro_websocket::{Checks, Deflate, Error, Options, WrapOptions, connect};
+    ///
+    /// # async fn run() -> Result<(), Error> {
+    /// // Compressed frames pass through these halves as they are.
+    /// let options = Options::from_url("ws://localhost/")?.checks(Checks::Off).deflate(Deflate::default());
+    /// let (response, _read, _write) = connect(options).await?;
+    /// // Whoever is behind them needs to know what was agreed on.
+    /// let inner = match response.deflate() {
+    ///     Some(params) => WrapOptions::client().deflate(Deflate::default().with_params(params)),
+    ///     None => WrapOptions::client(),
+    /// };
+    /// # let _ = inner;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn with_params(mut self, params: DeflateParams) -> Self {
+        self.params = params;
+        self
+    }
+
     pub(crate) const fn params(&self) -> DeflateParams {
         self.params
     }
