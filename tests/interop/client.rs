@@ -1,20 +1,26 @@
 //! The client that `tests/interop/run` sends to other people's servers.
 //!
 //! ```text
-//! cargo run --example interop_client -- [--ca FILE] URL
+//! cargo run --release --example interop_client -- [--ca FILE] [--deflate | --every-deflate] URL
 //! ```
+//!
+//! `--deflate` does the same with compression, `--every-deflate` goes through every choice of its parameters instead.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
 use coro_websocket::{
-    CloseFrame, Data, Message, Opcode, Options, Read, Response, StreamExt, Tls, Write, connect, shutdown,
+    CloseFrame, Data, Deflate, DeflateParams, Message, Opcode, Options, Read, Response, StreamExt, Tls,
+    Write, connect, shutdown,
 };
 use futures::{future::try_join_all, try_join};
 
-const USAGE: &str = "usage: interop_client [--ca FILE] URL";
+const USAGE: &str = "usage: interop_client [--ca FILE] [--deflate | --every-deflate] URL";
 
 const LENGTHS: [usize; 7] = [0, 125, 126, 65_535, 65_536, 1 << 20, 16 << 20];
+
+/// How far a compressor may look back, as a power of two.
+const BITS: std::ops::RangeInclusive<u8> = 9..=15;
 
 /// How many connections are open at once.
 const CONNECTIONS: usize = 100;
@@ -32,22 +38,27 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let (mut ca, mut url) = (None, None);
+    let (mut ca, mut url, mut deflate, mut every) = (None, None, None, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--ca" => ca = Some(args.next().ok_or(USAGE)?),
+            "--deflate" => deflate = Some(Deflate::default()),
+            "--every-deflate" => every = true,
             _ if arg.starts_with('-') || url.is_some() => return Err(USAGE.into()),
             _ => url = Some(arg),
         }
     }
-    let server = Server { url: url.ok_or(USAGE)?, ca };
-    async_io::block_on(server.check())
+    let server = Server { url: url.ok_or(USAGE)?, ca, deflate };
+    async_io::block_on(async {
+        if every { server.check_every_deflate().await } else { server.check().await }
+    })
 }
 
 struct Server {
     url: String,
     ca: Option<String>,
+    deflate: Option<Deflate>,
 }
 
 impl Server {
@@ -58,12 +69,66 @@ impl Server {
         self.closes().await?;
         self.subprotocols().await?;
         self.many().await?;
-        println!("{}: all of it works", self.url);
+        let how = if self.deflate.is_some() { ", compressed" } else { "" };
+        println!("{}{how}: all of it works", self.url);
         Ok(())
     }
 
+    /// Who keeps its context and how large the windows are: each as the client asks for it, and as the server wants
+    /// it.
+    async fn check_every_deflate(&self) -> Result<()> {
+        let takeover = [(false, false), (false, true), (true, false), (true, true)];
+        let windows = BITS.flat_map(|server| BITS.map(move |client| (server, client)));
+        let mut count = 0;
+        for ((server, client), (server_fresh, client_fresh)) in
+            windows.flat_map(|bits| takeover.map(|fresh| (bits, fresh)))
+        {
+            let mut params = DeflateParams::default();
+            params.server_no_context_takeover = server_fresh;
+            params.client_no_context_takeover = client_fresh;
+            params.server_max_window_bits = server;
+            params.client_max_window_bits = client;
+            let asked = Deflate::default().threshold(0).with_params(params);
+            let open = Deflate::default().threshold(0);
+            let wanted = params.to_string().split("; ").skip(1).collect::<Vec<_>>().join(",");
+            // Long messages take other people's servers so long that not every pair of windows gets them.
+            let long = if server == client { 1 << 20 } else { 65_536 };
+            let longest = if server == client && matches!(server, 9 | 15) { 16 << 20 } else { long };
+            for (deflate, query, most) in
+                [(asked, String::new(), longest), (open, format!("?deflate={wanted}"), long)]
+            {
+                let path = format!("/echo{query}");
+                let done = self.deflated(&path, deflate, params, most).await;
+                done.map_err(|error| format!("{path}, {params}: {error}"))?;
+                count += 1;
+            }
+        }
+        println!("{}: {count} ways to compress work", self.url);
+        Ok(())
+    }
+
+    /// Messages of up to so many bytes, compressed both ways.
+    async fn deflated(&self, path: &str, own: Deflate, agreed: DeflateParams, most: usize) -> Result<()> {
+        let (response, mut read, mut write) = connect(self.options(path)?.deflate(own)).await?;
+        expect(response.deflate() == Some(agreed), &format!("agreed on {:?}", response.deflate()))?;
+        let mut random = fastrand::Rng::with_seed(7);
+        for len in LENGTHS.into_iter().filter(|len| *len <= most) {
+            let bytes = repetitive(&mut random, len);
+            let text: String = bytes.iter().map(|byte| char::from(b' ' + byte % 64)).collect();
+            echoed(&mut read, &mut write, Message::text(text)).await?;
+            echoed(&mut read, &mut write, Message::binary(bytes)).await?;
+        }
+        let stats = read.stats();
+        close(read, write).await?;
+        let compressed = stats.bytes_out < stats.payload_out && stats.bytes_in < stats.payload_in;
+        expect(compressed, &format!("compressed: {stats:?}"))
+    }
+
     fn options(&self, path: &str) -> Result<Options> {
-        let options = Options::from_url(&format!("{}{path}", self.url))?;
+        let mut options = Options::from_url(&format!("{}{path}", self.url))?;
+        if let Some(deflate) = self.deflate {
+            options = options.deflate(deflate);
+        }
         Ok(match &self.ca {
             Some(ca) => options.tls(Tls::default().web_roots(false).ca_file(ca)),
             None => options,
@@ -78,6 +143,7 @@ impl Server {
         let (response, mut read, mut write) = self.open("/echo").await?;
         let encrypted = response.socket().is_some_and(|socket| socket.tls().is_some());
         expect(encrypted == self.url.starts_with("wss:"), "encryption is as the URL says")?;
+        expect(response.deflate().is_some() == self.deflate.is_some(), "compression is as it was asked for")?;
         for len in LENGTHS {
             let text: String = ('a'..='z').cycle().take(len).collect();
             echoed(&mut read, &mut write, Message::text(text)).await?;
@@ -187,6 +253,21 @@ async fn echoed(read: &mut Read, write: &mut Write, message: Message) -> Result<
     let sending = async { Ok(write.send(message).await?) };
     let (_, data) = try_join!(sending, next(read))?;
     expect(data == expected, &format!("echo of {what}"))
+}
+
+/// Bytes that repeat what came before, up to 40,000 bytes back, more often than not: something to find in every window
+/// and beyond.
+fn repetitive(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 64);
+    while bytes.len() < len {
+        let back = random.usize(64..40_000);
+        match bytes.len().checked_sub(back) {
+            Some(start) if random.u8(..) < 200 => bytes.extend_from_within(start..start + 64),
+            _ => bytes.extend((0..64).map(|_| random.u8(..))),
+        }
+    }
+    bytes.truncate(len);
+    bytes
 }
 
 async fn close(mut read: Read, mut write: Write) -> Result<()> {

@@ -11,7 +11,34 @@ const server = certificate
   : http.createServer();
 const handleProtocols = (offered) => (offered.has("chat.v2") ? "chat.v2" : false);
 
-new WebSocketServer({ server, handleProtocols }).on("connection", (socket, request) => {
+// Compression as the query wants it: deflate=server_no_context_takeover,client_max_window_bits=10
+const names = {
+  server_no_context_takeover: "serverNoContextTakeover",
+  client_no_context_takeover: "clientNoContextTakeover",
+  server_max_window_bits: "serverMaxWindowBits",
+  client_max_window_bits: "clientMaxWindowBits",
+};
+const deflate = (query) =>
+  Object.fromEntries(
+    (query ? query.split(",") : []).map((param) => {
+      const [name, value] = param.split("=");
+      return [names[name], value ? Number(value) : true];
+    }),
+  );
+
+const servers = new Map();
+server.on("upgrade", (request, socket, head) => {
+  const { searchParams } = new URL(request.url, "ws://localhost");
+  const query = searchParams.get("deflate") ?? "";
+  if (!servers.has(query)) {
+    const options = { noServer: true, handleProtocols, perMessageDeflate: deflate(query) };
+    servers.set(query, new WebSocketServer(options).on("connection", serve));
+  }
+  const chosen = servers.get(query);
+  chosen.handleUpgrade(request, socket, head, (open) => chosen.emit("connection", open, request));
+});
+
+function serve(socket, request) {
   const { pathname, searchParams } = new URL(request.url, "ws://localhost");
   switch (pathname) {
     case "/close":
@@ -34,5 +61,5 @@ new WebSocketServer({ server, handleProtocols }).on("connection", (socket, reque
     default:
       socket.on("message", (data, isBinary) => socket.send(data, { binary: isBinary }));
   }
-});
+}
 server.listen(Number(port), "127.0.0.1");
