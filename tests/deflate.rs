@@ -654,6 +654,76 @@ fn dropping_futures_loses_nothing() {
     }
 }
 
+/// RUSTSEC-2026-0258 (h2), CVE-2026-12151 (undici): fragments without end, of which nothing comes out. Each counts for
+/// 64 bytes, compressed or not.
+#[test]
+fn compressed_fragments_of_nothing_count_for_the_limit() {
+    const COUNT: usize = 100;
+    for part in [&b""[..], &[0x00, 0x00, 0x00, 0xff, 0xff]] {
+        let mut bytes = frame(0x42, part, false);
+        bytes.extend(frame(0x00, part, false).repeat(COUNT));
+        let (read, error, code) = read_as_client(&bytes, client().max_message_len(64 * COUNT));
+        assert_eq!(read.len(), COUNT);
+        assert!(read.iter().all(|fragment| fragment.payload.is_empty()));
+        assert!(matches!(error, Some(Error::Protocol(ProtocolError::MessageTooLarge))), "{error:?}");
+        assert_eq!(code, Some(1009));
+    }
+}
+
+/// CVE-2026-0716, CVE-2025-32049 and CVE-2024-52532 (libsoup): without limits, hostile input was read out of bounds or
+/// without end. Whatever bytes are changed, left out or put in, reading comes to an end, and no more comes out than
+/// deflate can make of it (1032 times as much, zlib's technical details say).
+#[test]
+fn mangled_frames_without_limits_come_to_an_end() {
+    let mut writer = FrameWriter::new(Vec::new(), WrapOptions::server().deflate(always()));
+    block_on(async {
+        for len in [1, 50, 3000] {
+            let sent = text(len);
+            let (head, tail) = sent.split_at(len / 2);
+            writer.send(Message::text(sent.clone())).await.unwrap();
+            writer.send(Message { fin: false, ..Message::text(head) }).await.unwrap();
+            writer.send(Message::ping("between")).await.unwrap();
+            writer.send(Message::continuation(tail.to_owned(), true)).await.unwrap();
+        }
+    });
+    let good = writer.into_inner();
+    let options = client().max_frame_len(usize::MAX).max_message_len(usize::MAX);
+    let mut random = fastrand::Rng::with_seed(5);
+    let (mut whole, mut torn, mut refused) = (0, 0, 0);
+    for _ in 0..3000 {
+        let mut bytes = good.clone();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..3) {
+                0 => bytes.insert(at, random.u8(..)),
+                1 => drop(bytes.drain(at..bytes.len().min(at + random.usize(1..40)))),
+                _ => bytes[at] ^= 1 << random.u8(..8),
+            }
+        }
+        let (mut frames, mut made) = (0, 0);
+        let mut reader = FrameReader::new(&*bytes, options.clone());
+        let error = loop {
+            match reader.next().now_or_never().unwrap() {
+                Some(Ok(message)) => {
+                    frames += 1;
+                    made += message.payload.len();
+                }
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            }
+        };
+        assert!(reader.next().now_or_never().unwrap().is_none());
+        assert!(frames <= bytes.len() / 2 && made <= 1032 * bytes.len(), "{frames} frames, {made} bytes");
+        match error {
+            None => whole += 1,
+            Some(Error::Lost) => torn += 1,
+            Some(Error::Protocol(_)) => refused += 1,
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(whole > 100 && torn > 0 && refused > 1000, "{whole}, {torn} and {refused}");
+}
+
 /// CVE-2026-2229 and others: whatever a client offers, the server answers, and never fails by itself.
 #[test]
 fn hostile_offers_are_declined_or_refused() {
