@@ -1,0 +1,42 @@
+//! Its vector code is chosen when it is compiled; here, as everything, for the baseline of the target.
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use sockudo_ws::{Config, Message, WebSocketStream};
+
+use super::{MAX_MESSAGE, Role, Seen, Work, now};
+use crate::memory::Memory;
+
+fn config() -> Config {
+    Config::builder().max_payload_length(MAX_MESSAGE).build()
+}
+
+fn socket(io: Memory, role: Role) -> WebSocketStream<Memory> {
+    let role = if role == Role::Server { sockudo_ws::Role::Server } else { sockudo_ws::Role::Client };
+    WebSocketStream::from_raw(io, role, config())
+}
+
+pub(crate) fn decode(io: Memory, role: Role) -> Work {
+    let mut socket = socket(io, role);
+    Box::new(move |frames, seen: &mut Seen| {
+        now(async {
+            for _ in 0..frames {
+                match socket.next().await.unwrap().unwrap() {
+                    Message::Text(payload) | Message::Binary(payload) => seen.payload(&payload),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    })
+}
+
+pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
+    let mut socket = socket(io, role);
+    Box::new(move |frames, _| {
+        now(async {
+            for _ in 0..frames {
+                socket.send(Message::Binary(payload.clone())).await.unwrap();
+            }
+        });
+    })
+}
