@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{grid::Kind, memory::Memory};
+use crate::{grid::Kind, limits, memory::Memory, server::Serve};
 
 pub(crate) mod async_tungstenite;
 pub(crate) mod coro_websocket;
@@ -89,6 +89,24 @@ pub(crate) const ENCODERS: [(&str, Kind, Encode); 13] = [
     ("sockudo-ws", Kind::Peer { tokio: true }, sockudo_ws::encode),
     ("fastwebsockets, payload destroyed", Kind::Other, fastwebsockets::encode_in_place),
     ("wtx, payload destroyed", Kind::Other, wtx::encode_in_place),
+];
+
+pub(crate) const SERVERS: [(&str, Kind, Serve); 15] = [
+    ("limit-epoll", Kind::Limit, limits::epoll),
+    ("limit-tokio", Kind::Limit, limits::tokio),
+    ("limit-smol", Kind::Limit, limits::smol),
+    ("limit-smol, readiness awaited", Kind::Limit, limits::smol_awaiting),
+    ("coro-websocket", Kind::Ours, coro_websocket::serve),
+    ("coro-websocket on tokio", Kind::Ours, coro_websocket::serve_on_tokio),
+    ("tokio-tungstenite, `forward`", Kind::Peer { tokio: true }, tokio_tungstenite::serve),
+    ("async-tungstenite, `forward`", Kind::Peer { tokio: false }, async_tungstenite::serve),
+    ("fastwebsockets", Kind::Peer { tokio: true }, fastwebsockets::serve),
+    ("soketto", Kind::Peer { tokio: false }, soketto::serve),
+    ("tokio-websockets", Kind::Peer { tokio: true }, tokio_websockets::serve),
+    ("tokio-websockets, `forward`", Kind::Peer { tokio: true }, tokio_websockets::serve_forwarding),
+    ("yawc, batches", Kind::Peer { tokio: true }, yawc::serve),
+    ("wtx", Kind::Peer { tokio: false }, wtx::serve),
+    ("sockudo-ws, `forward`", Kind::Peer { tokio: true }, sockudo_ws::serve),
 ];
 
 /// The output of a future whose transport is always ready.

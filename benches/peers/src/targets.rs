@@ -60,6 +60,37 @@ pub(crate) const CODEC: &[Target] = &[
     target("encode masked 1 MiB", WRITE, Against::Peer, 0.95),
 ];
 
+const OURS: &str = "coro-websocket";
+const ON_TOKIO: &str = "coro-websocket on tokio";
+const SMOL: Against = Against::Row("limit-smol");
+const TOKIO: Against = Against::Row("limit-tokio");
+
+pub(crate) const ECHO: &[Target] = &[
+    target("1×16 B", OURS, SMOL, 1.05),
+    target("1×16 B, 64 in flight", OURS, SMOL, 1.1),
+    target("64×125 B", OURS, SMOL, 0.9),
+    target("500×1 KiB", OURS, SMOL, 1.05),
+    target("8×16 KiB", OURS, SMOL, 1.05),
+    target("8×16 KiB", OURS, Against::Peer, 1.0),
+    target("2×1 MiB", OURS, SMOL, 1.05),
+    target("2×1 MiB", OURS, Against::Peer, 1.0),
+    target("1×16 B", ON_TOKIO, TOKIO, 1.1),
+    target("1×16 B, 64 in flight", ON_TOKIO, TOKIO, 1.1),
+    target("64×125 B", ON_TOKIO, TOKIO, 1.1),
+    target("500×1 KiB", ON_TOKIO, TOKIO, 1.1),
+    target("8×16 KiB", ON_TOKIO, TOKIO, 1.1),
+    target("2×1 MiB", ON_TOKIO, TOKIO, 1.1),
+    target("1×16 B", ON_TOKIO, Against::TokioPeer, 1.0),
+    target("1×16 B, 64 in flight", ON_TOKIO, Against::TokioPeer, 1.0),
+    target("64×125 B", ON_TOKIO, Against::TokioPeer, 1.0),
+    target("500×1 KiB", ON_TOKIO, Against::TokioPeer, 1.0),
+    target("8×16 KiB", ON_TOKIO, Against::TokioPeer, 1.0),
+    target("2×1 MiB", ON_TOKIO, Against::TokioPeer, 1.0),
+];
+
+pub(crate) const CALLS: &[Target] =
+    &[target("64×125 B", OURS, Against::Row("limit-smol, readiness awaited"), 1.0)];
+
 /// Prints a line for each target of which there are figures.
 pub(crate) fn print(title: &str, targets: &[Target], grids: &[&Grid]) {
     println!("\n### {title}\n\n| workload | | against | ratio (95 %) | to reach | |\n|---|---|---|---|---|---|");

@@ -1,10 +1,19 @@
 //! This project.
 
+use std::net::TcpListener;
+
 use bytes::Bytes;
-use coro_websocket::{FrameWriter, Message, SinkExt, StreamExt, WrapOptions, wrap_io};
+use coro_websocket::{
+    Accept, AcceptOptions, FrameWriter, Message, SinkExt, StreamExt, WrapOptions, accept_io, wrap_io,
+};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
 use super::{Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{
+    memory::Memory,
+    runtimes::{Ended, on_smol, on_tokio},
+};
 
 fn options(role: Role) -> WrapOptions {
     match role {
@@ -59,4 +68,37 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
             }
         });
     })
+}
+
+/// On async-io.
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_smol(listener, |socket| {
+        let (r, w) = socket.split();
+        echo(r, w, AcceptOptions::default())
+    })
+}
+
+/// On tokio, over the adapters of tokio-util.
+pub(crate) fn serve_on_tokio(listener: TcpListener) -> ! {
+    on_tokio(listener, |socket| {
+        let (r, w) = socket.into_split();
+        echo(r.compat(), w.compat_write(), AcceptOptions::default())
+    })
+}
+
+/// The plain loop. What was fed goes out when there is nothing more to read.
+async fn echo<R, W>(r: R, w: W, options: AcceptOptions) -> Ended
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let upgrade = accept_io(r, w, options).await?;
+    let (_request, mut read, mut write) = upgrade.accept(Accept::default()).await.map_err(|_| "refused")?;
+    while let Some(message) = read.next().await {
+        let message = message?;
+        if message.is_data() {
+            write.feed(message).await?;
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,16 @@
 //! Vectored writes and automatic answers are its defaults.
 
+use std::net::TcpListener;
+
 use bytes::Bytes;
-use fastwebsockets::{FragmentCollector, Frame, Payload, WebSocket};
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocket};
+use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::{MAX_MESSAGE, Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{
+    memory::Memory,
+    runtimes::{answer, on_tokio},
+};
 
 fn role(role: Role) -> fastwebsockets::Role {
     match role {
@@ -56,4 +62,23 @@ pub(crate) fn encode_in_place(io: Memory, of: Role, payload: Bytes) -> Work {
 async fn write(socket: &mut WebSocket<Memory>, frame: Frame<'_>) {
     socket.write_frame(frame).await.unwrap();
     socket.flush().await.unwrap();
+}
+
+/// The loop of its echo server; the handshake is ours, so that nothing of hyper is under it.
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_tokio(listener, |socket| async {
+        let mut socket = socket.compat();
+        answer(&mut socket, None).await?;
+        let mut socket = WebSocket::after_handshake(socket.into_inner(), fastwebsockets::Role::Server);
+        socket.set_max_message_size(MAX_MESSAGE);
+        let mut socket = FragmentCollector::new(socket);
+        loop {
+            let frame = socket.read_frame().await?;
+            match frame.opcode {
+                OpCode::Close => return Ok(()),
+                OpCode::Text | OpCode::Binary => socket.write_frame(frame).await?,
+                _ => {}
+            }
+        }
+    })
 }

@@ -1,11 +1,13 @@
 //! Its vector code is chosen when it is compiled; here, as everything, for the baseline of the target.
 
+use std::{future::ready, net::TcpListener};
+
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use sockudo_ws::{Config, Message, WebSocketStream};
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use sockudo_ws::{Config, Message, WebSocketStream, handshake::server_handshake};
 
 use super::{MAX_MESSAGE, Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{memory::Memory, runtimes::on_tokio};
 
 fn config() -> Config {
     Config::builder().max_payload_length(MAX_MESSAGE).build()
@@ -38,5 +40,17 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
                 socket.send(Message::Binary(payload.clone())).await.unwrap();
             }
         });
+    })
+}
+
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_tokio(listener, |mut socket| async {
+        server_handshake(&mut socket).await?;
+        let socket = WebSocketStream::from_raw(socket, sockudo_ws::Role::Server, config());
+        let (write, read) = StreamExt::split(socket);
+        read.try_filter(|message| ready(matches!(message, Message::Text(_) | Message::Binary(_))))
+            .forward(write)
+            .await?;
+        Ok(())
     })
 }

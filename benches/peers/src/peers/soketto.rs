@@ -1,11 +1,17 @@
 //! Through the buffers of its examples.
 
+use std::net::TcpListener;
+
 use bytes::Bytes;
 use futures::io::{BufReader, BufWriter};
-use soketto::{Mode, connection::Builder};
+use soketto::{
+    Data, Mode,
+    connection::Builder,
+    handshake::{Server, server::Response},
+};
 
 use super::{Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{memory::Memory, runtimes::on_smol};
 
 type Buffered<T> = BufReader<BufWriter<T>>;
 
@@ -41,5 +47,24 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
                 sender.flush().await.unwrap();
             }
         });
+    })
+}
+
+/// The loop of its examples.
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_smol(listener, |socket| async {
+        let mut server = Server::new(buffered(socket));
+        let key = server.receive_request().await?.key();
+        server.send_response(&Response::Accept { key, protocol: None }).await?;
+        let (mut sender, mut receiver) = server.into_builder().finish();
+        let mut message = Vec::new();
+        loop {
+            message.clear();
+            match receiver.receive_data(&mut message).await? {
+                Data::Binary(_) => sender.send_binary_mut(&mut message).await?,
+                Data::Text(_) => sender.send_text(std::str::from_utf8(&message)?).await?,
+            }
+            sender.flush().await?;
+        }
     })
 }

@@ -1,11 +1,13 @@
 //! tungstenite on tokio.
 
+use std::{future::ready, net::TcpListener};
+
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
 use super::{Role, Seen, Work, now, tungstenite::role};
-use crate::memory::Memory;
+use crate::{memory::Memory, runtimes::on_tokio};
 
 pub(crate) fn decode(io: Memory, of: Role) -> Work {
     let mut socket = now(WebSocketStream::from_raw_socket(io, role(of), None));
@@ -26,5 +28,13 @@ pub(crate) fn encode(io: Memory, of: Role, payload: Bytes) -> Work {
                 socket.send(Message::Binary(payload.clone())).await.unwrap();
             }
         });
+    })
+}
+
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_tokio(listener, |socket| async {
+        let (write, read) = accept_async(socket).await?.split();
+        read.try_filter(|message| ready(message.is_text() || message.is_binary())).forward(write).await?;
+        Ok(())
     })
 }

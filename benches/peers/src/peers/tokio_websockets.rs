@@ -1,19 +1,25 @@
 //! With the settings of its echo server: messages are never split, and of any size.
 
+use std::{future::ready, net::TcpListener};
+
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, TryStreamExt};
 use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, WebSocketStream};
 
 use super::{Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{memory::Memory, runtimes::on_tokio};
 
 fn config() -> Config {
     Config::default().frame_size(usize::MAX)
 }
 
+fn server() -> ServerBuilder {
+    ServerBuilder::new().config(config()).limits(Limits::unlimited())
+}
+
 fn socket(io: Memory, role: Role) -> WebSocketStream<Memory> {
     match role {
-        Role::Server => ServerBuilder::new().config(config()).limits(Limits::unlimited()).serve(io),
+        Role::Server => server().serve(io),
         Role::Client => ClientBuilder::new().config(config()).limits(Limits::unlimited()).take_over(io),
     }
 }
@@ -37,5 +43,29 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
                 socket.send(Message::binary(payload.clone())).await.unwrap();
             }
         });
+    })
+}
+
+/// The loop of its echo server.
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_tokio(listener, |socket| async {
+        let (_request, mut socket) = server().accept(socket).await?;
+        while let Some(message) = socket.next().await {
+            let message = message?;
+            if message.is_text() || message.is_binary() {
+                socket.send(message).await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Batches, by the combinators of futures.
+pub(crate) fn serve_forwarding(listener: TcpListener) -> ! {
+    on_tokio(listener, |socket| async {
+        let (_request, socket) = server().accept(socket).await?;
+        let (write, read) = socket.split();
+        read.try_filter(|message| ready(message.is_text() || message.is_binary())).forward(write).await?;
+        Ok(())
     })
 }

@@ -1,14 +1,16 @@
 //! Its masking keys are drawn from a generator that is not cryptographic.
 
+use std::net::TcpListener;
+
 use bytes::Bytes;
 use wtx::{
     collection::Vector,
     rng::{Xorshift64, simple_seed},
-    web_socket::{Frame, OpCode, WebSocket, WebSocketBuffer, WebSocketPayloadOrigin},
+    web_socket::{Frame, OpCode, WebSocket, WebSocketAcceptor, WebSocketBuffer, WebSocketPayloadOrigin},
 };
 
 use super::{Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{memory::Memory, runtimes::on_smol};
 
 type Socket<const IS_CLIENT: bool> = WebSocket<(), Xorshift64, Memory, WebSocketBuffer, IS_CLIENT>;
 
@@ -71,5 +73,23 @@ fn encode_with<const IS_CLIENT: bool>(
                 socket.write_frame(&mut frame).await.unwrap();
             }
         });
+    })
+}
+
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_smol(listener, |socket| async {
+        let mut socket = WebSocketAcceptor::default().no_masking(false).accept(socket).await?;
+        let (mut common, mut reader, mut writer) = socket.split_mut();
+        let mut buffer = Vector::new();
+        loop {
+            buffer.clear();
+            let mut frame =
+                reader.read_frame(&mut buffer, &mut common, WebSocketPayloadOrigin::Adaptive).await?;
+            match frame.op_code() {
+                OpCode::Close => return Ok(()),
+                OpCode::Text | OpCode::Binary => writer.write_frame(&mut common, &mut frame).await?,
+                _ => {}
+            }
+        }
     })
 }

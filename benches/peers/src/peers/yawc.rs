@@ -1,11 +1,17 @@
 //! Its check of UTF-8 is off unless asked for; here it is on.
 
+use std::net::TcpListener;
+
 use bytes::Bytes;
-use futures::SinkExt;
-use yawc::{Frame, Options, WebSocket};
+use futures::{FutureExt, SinkExt};
+use tokio_util::compat::TokioAsyncReadCompatExt;
+use yawc::{Frame, OpCode, Options, WebSocket};
 
 use super::{MAX_MESSAGE, Role, Seen, Work, now};
-use crate::memory::Memory;
+use crate::{
+    memory::Memory,
+    runtimes::{Ended, answer, on_tokio},
+};
 
 fn options() -> Options {
     Options::default().with_limits(MAX_MESSAGE, 2 * MAX_MESSAGE).with_utf8()
@@ -36,4 +42,30 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
             }
         });
     })
+}
+
+/// Batches of up to 32 messages that are there at once, as in its own benchmark; the handshake is ours, so that nothing
+/// of hyper is under it.
+pub(crate) fn serve(listener: TcpListener) -> ! {
+    on_tokio(listener, |socket| async {
+        let mut socket = socket.compat();
+        answer(&mut socket, None).await?;
+        let socket = WebSocket::from_stream(socket.into_inner(), yawc::Role::Server, options())?;
+        echo(socket).await
+    })
+}
+
+async fn echo(mut socket: WebSocket<tokio::net::TcpStream>) -> Ended {
+    loop {
+        let mut next = Some(socket.next_frame().await);
+        for count in 1.. {
+            let Some(frame) = next else { break };
+            let frame = frame?;
+            if matches!(frame.opcode(), OpCode::Text | OpCode::Binary) {
+                socket.feed(frame).await?;
+            }
+            next = if count < 32 { socket.next_frame().now_or_never() } else { None };
+        }
+        socket.flush().await?;
+    }
 }
