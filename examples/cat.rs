@@ -65,7 +65,10 @@ fn arguments() -> Result<Options> {
                 let (name, content) = header.split_once(':').ok_or(USAGE)?;
                 headers.push((name.to_owned(), content.trim().to_owned()));
             }
-            "--timeout" => timeout = Duration::try_from_secs_f64(value()?.parse()?)?,
+            "--timeout" => {
+                let seconds = value()?.parse().map_err(|error| format!("--timeout: {error}"))?;
+                timeout = Duration::try_from_secs_f64(seconds)?;
+            }
             _ if let Some(params) = deflate::params(&arg) => deflate = Some(params.to_owned()),
             _ if arg.starts_with('-') || url.is_some() => return Err(USAGE.into()),
             _ => url = Some(arg),
