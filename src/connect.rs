@@ -1,6 +1,6 @@
 //! The client's way to a connection: URL, socket, TLS, opening handshake, halves.
 
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -157,7 +157,7 @@ impl Opening {
         W: AsyncWrite + Unpin,
     {
         let exchange = exchange(read, write, &self.request, options.limits);
-        let (response, leftover) = deadline.within(exchange).await?;
+        let (response, leftover) = deadline.within(pin!(exchange)).await?;
         let extensions = offered_names(&options.deflate);
         let offer = Offer { accept: &self.accept, subprotocols: &options.subprotocols, extensions };
         let checked = check_response(&response, offer)
@@ -172,7 +172,7 @@ impl Opening {
         let mut body = Body::new(&response, options.limits.max_len);
         body.push(&leftover);
         // The refusal is what counts; a body that does not come to its end does not change it.
-        let _ = deadline.within(read_body(read, &mut body)).await;
+        let _ = deadline.within(pin!(read_body(read, &mut body))).await;
         let response = response.with_body(body.finish());
         Err(Error::Handshake { error, response: Some(Arc::new(response)) })
     }

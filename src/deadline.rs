@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::Pin,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -27,8 +27,12 @@ impl Deadline {
         Self(self.0.into_iter().chain(other.0).min())
     }
 
-    /// What the future gives, if it need not wait any longer than this.
-    pub(crate) async fn within<T>(self, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// What the future gives, if it need not wait any longer than this. It comes pinned: one that was handed over
+    /// would be kept twice, where it came and where it is polled.
+    pub(crate) async fn within<T>(
+        self,
+        future: impl Future<Output = Result<T, Error>> + Unpin,
+    ) -> Result<T, Error> {
         self.within_phase(Phase::Handshake, future).await
     }
 
@@ -36,11 +40,10 @@ impl Deadline {
     pub(crate) async fn within_phase<T>(
         self,
         phase: Phase,
-        future: impl Future<Output = Result<T, Error>>,
+        mut future: impl Future<Output = Result<T, Error>> + Unpin,
     ) -> Result<T, Error> {
-        let mut future = pin!(future);
         let mut alarm = Alarm::default();
-        poll_fn(|cx| match (future.as_mut().poll(cx), self.0) {
+        poll_fn(|cx| match (Pin::new(&mut future).poll(cx), self.0) {
             (Poll::Pending, Some(end)) => alarm.poll_at(cx, end).map(|()| Err(Error::TimedOut(phase))),
             (polled, _) => polled,
         })

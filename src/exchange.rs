@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -45,13 +45,10 @@ pub(crate) async fn read_body<R>(read: &mut R, body: &mut Body) -> Result<(), Er
 where
     R: AsyncRead + Unpin,
 {
-    let mut bytes = [0; 1024];
     while !body.is_done() {
-        let len = read_some(read, &mut bytes).await?;
-        if len == 0 {
+        if read_scrap(read, |bytes| body.push(bytes)).await? == 0 {
             break;
         }
-        body.push(bytes.get(..len).unwrap_or(&bytes));
     }
     Ok(())
 }
@@ -84,21 +81,20 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    by.within(send(write, bytes)).await?;
+    by.within(pin!(send(write, bytes))).await?;
     // The answer is out. Whatever happens from here on, there is nothing more to tell anybody.
     let hang_up = async {
         poll_fn(|cx| retried(Pin::new(&mut *write).poll_close(cx), cx)).await?;
-        let mut scrap = [0; 1024];
         let mut left = LINGER_LEN;
         while left > 0 {
-            match read_some(read, &mut scrap).await? {
+            match read_scrap(read, |_| ()).await? {
                 0 => break,
                 len => left = left.saturating_sub(len),
             }
         }
         Ok(())
     };
-    let _ = Deadline::after(LINGER).within(hang_up).await;
+    let _ = Deadline::after(LINGER).within(pin!(hang_up)).await;
     Ok(())
 }
 
@@ -107,6 +103,22 @@ where
     R: AsyncRead + Unpin,
 {
     poll_fn(|cx| retried(Pin::new(&mut *read).poll_read(cx, bytes), cx)).await
+}
+
+/// Reads into a buffer that is there only while it is read into: none is kept by whoever waits.
+async fn read_scrap<R>(read: &mut R, mut take: impl FnMut(&[u8])) -> io::Result<usize>
+where
+    R: AsyncRead + Unpin,
+{
+    poll_fn(|cx| {
+        let mut bytes = [0; 4096];
+        let polled = retried(Pin::new(&mut *read).poll_read(cx, &mut bytes), cx);
+        if let Poll::Ready(Ok(len)) = polled {
+            take(bytes.get(..len).unwrap_or(&bytes));
+        }
+        polled
+    })
+    .await
 }
 
 /// An interrupted call is tried again, but after others had their turn, so that a deadline is noticed.

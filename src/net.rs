@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -89,7 +89,7 @@ impl<'a> Address<'a> {
         let secure = Secure::new(tls, self.name(), deadline).await?;
         let connected = self.connect_plain(deadline, options, timings).await?;
         let since = clock::now();
-        let connected = deadline.within_phase(Phase::Tls, secure.connect(connected)).await?;
+        let connected = deadline.within_phase(Phase::Tls, pin!(secure.connect(connected))).await?;
         timings.tls = Some(clock::now() - since);
         Ok(connected)
     }
@@ -104,17 +104,18 @@ impl<'a> Address<'a> {
             Self::Unix(path) => {
                 let deadline = deadline.or_before(Deadline::after(options.connect_timeout));
                 let since = clock::now();
-                let connected = deadline.within_phase(Phase::Connect, connect_unix(path)).await?;
+                let connected = deadline.within_phase(Phase::Connect, pin!(connect_unix(path))).await?;
                 timings.connect = Some(clock::now() - since);
                 Ok(connected)
             }
             Self::Host(host, port) => {
                 let since = clock::now();
-                let lookup = deadline.within_phase(Phase::Dns, dns::resolve(host, *port)).await?;
+                let lookup = deadline.within_phase(Phase::Dns, pin!(dns::resolve(host, *port))).await?;
                 timings.dns = lookup.asked.then(|| clock::now() - since);
                 let deadline = deadline.or_before(Deadline::after(options.connect_timeout));
                 let since = clock::now();
-                let stream = deadline.within_phase(Phase::Connect, tcp::connect(lookup.addresses)).await?;
+                let stream =
+                    deadline.within_phase(Phase::Connect, pin!(tcp::connect(lookup.addresses))).await?;
                 timings.connect = Some(clock::now() - since);
                 let socket = Socket::new(&stream);
                 let (reader, writer) = halves::split(stream, halves::Next::Wait);

@@ -1,9 +1,14 @@
 //! A server whose connections are all handled alike.
 
-use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+};
 
 use futures::{
-    future::{Either, FutureExt, select},
+    future::{Either, FutureExt, OptionFuture, select},
     stream::{FuturesUnordered, StreamExt},
 };
 
@@ -65,19 +70,28 @@ where
     Ok(())
 }
 
-async fn handle<H>(server: &Server, handler: &H, (request, read, write): (Request, Read, Write))
+/// What becomes of one connection. Combinators hold the handler's future once; an `async` function would hold all that
+/// it is given twice.
+fn handle<H>(
+    server: &Server,
+    handler: &H,
+    (request, read, write): (Request, Read, Write),
+) -> impl Future<Output = ()>
 where
     H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
 {
     let peer = request.peer_addr();
     let mut last = write.clone();
-    // One that panics must not take the others with it.
-    let handled = AssertUnwindSafe(handler(request, read, write)).catch_unwind().await;
-    let succeeded = matches!(handled, Ok(Ok(())));
-    let code = if succeeded { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR };
-    // Most often the connection is closed already.
-    let _ = last.close_with(code, "").await;
-    if let Ok(Err(error)) = handled {
-        server.report(peer, &error);
-    }
+    // One that panics must not take the others with it, be it before there is a future.
+    let started = catch_unwind(AssertUnwindSafe(|| handler(request, read, write)));
+    let handled = AssertUnwindSafe(OptionFuture::from(started.ok())).catch_unwind();
+    handled.then(async move |handled| {
+        let succeeded = matches!(handled, Ok(Some(Ok(()))));
+        let code = if succeeded { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR };
+        // Most often the connection is closed already.
+        let _ = last.close_with(code, "").await;
+        if let Ok(Some(Err(error))) = handled {
+            server.report(peer, &error);
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! The server's way to a connection: a socket that has arrived, or a transport of the caller; then the request; then
 //! what to make of it.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -80,7 +80,8 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    match deadline.within(read_request(&mut read, options.limits)).await {
+    let request = deadline.within(pin!(read_request(&mut read, options.limits))).await;
+    match request {
         Ok((mut request, leftover)) => {
             request.set_socket(socket);
             Ok(Upgrade::new(read, write, request, leftover, deadline, options))
@@ -92,9 +93,10 @@ where
                 _ => None,
             };
             if let Some(reply) = reply {
-                // The first error is the one to tell; the answer is a courtesy.
-                let _ =
-                    send_last(&mut read, &mut write, &reply.encode(false)?, upgrade::answer_deadline()).await;
+                let reply = reply.encode(false)?;
+                let answer = send_last(&mut read, &mut write, &reply, upgrade::answer_deadline());
+                // The first error is the one to tell; the answer is a courtesy. In a box: most need no room for it.
+                let _ = Box::pin(answer).await;
             }
             Err(error)
         }

@@ -214,7 +214,8 @@ impl Listener {
     /// Encrypts the connection, where that is what this is for.
     pub(crate) async fn secure(&self, plain: Connected, deadline: Deadline) -> Result<Connected, Error> {
         match &self.tls {
-            Some(acceptor) => deadline.within_phase(Phase::Tls, acceptor.accept(plain)).await,
+            // In a box, so that who is without TLS need not have room for it.
+            Some(acceptor) => deadline.within_phase(Phase::Tls, Box::pin(acceptor.accept(plain))).await,
             None => Ok(plain),
         }
     }

@@ -1,6 +1,6 @@
 //! TLS over a socket. Nothing outside of this folder knows who does it.
 
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use async_tls::{TlsAcceptor, TlsConnector};
 use rustls::{CertificateError, ClientConfig};
@@ -32,7 +32,7 @@ impl Secure {
     pub(super) async fn new(tls: &Tls, host: &str, deadline: Deadline) -> Result<Self, Error> {
         let name = config::server_name(tls.server_name.as_deref().unwrap_or(host))?;
         let config = async { Ok(config::client_config(tls).await?) };
-        let config = deadline.within_phase(Phase::Tls, config).await?;
+        let config = deadline.within_phase(Phase::Tls, pin!(config)).await?;
         Ok(Self { config, name })
     }
 

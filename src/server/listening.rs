@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -205,7 +205,7 @@ impl Server {
     ///
     /// As [`accept`](Self::accept).
     pub async fn accept_timeout(&self, timeout: Duration) -> Result<Option<Connection>, Error> {
-        Deadline::after(timeout).within_phase(Phase::Call, self.accept()).await
+        Deadline::after(timeout).within_phase(Phase::Call, pin!(self.accept())).await
     }
 
     /// Sees each request that [`accept`](Self::accept) is about to accept, and how it will be; may change both, or give
@@ -298,7 +298,8 @@ impl Shared {
         let peer = connecting.peer_addr();
         let listener = Arc::clone(&connecting.listener);
         let connection = match connecting.await {
-            Ok(upgrade) => self.accept(upgrade, &listener).await,
+            // In a box, as it is rarely waited for: whoever has yet to send a request needs no room for it.
+            Ok(upgrade) => Box::pin(self.accept(upgrade, &listener)).await,
             Err(error) => Err(error),
         };
         connection.unwrap_or_else(|error| {
@@ -309,7 +310,7 @@ impl Shared {
 
     async fn accept(&self, mut upgrade: Upgrade, listener: &Listener) -> Result<Option<Connection>, Error> {
         if !listener.serves(upgrade.request().path()) {
-            upgrade.reject(404, "there is nothing here\n").await?;
+            Box::pin(upgrade.reject(404, "there is nothing here\n")).await?;
             return Ok(None);
         }
         let mut accept = Accept::default();
@@ -320,7 +321,7 @@ impl Shared {
             accept = match hook(upgrade.request_mut(), accept) {
                 Ok(accept) => accept,
                 Err(reply) => {
-                    upgrade.respond(reply).await?;
+                    Box::pin(upgrade.respond(reply)).await?;
                     return Ok(None);
                 }
             };
@@ -330,7 +331,7 @@ impl Shared {
             Err(refused) => {
                 let error = refused.error.clone();
                 // The first error is the one to tell.
-                let _ = refused.answer().await;
+                let _ = Box::pin(refused.answer()).await;
                 Err(error)
             }
         }

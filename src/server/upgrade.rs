@@ -1,6 +1,6 @@
 //! A request that waits for its answer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -154,7 +154,7 @@ where
             &accept.headers,
         )?;
         self.answered = true;
-        self.deadline.within(send(&mut self.write, &answer)).await?;
+        self.deadline.within(pin!(send(&mut self.write, &answer))).await?;
         Ok(settings)
     }
 
