@@ -13,10 +13,16 @@ use futures::io::AsyncWrite;
 
 use crate::socket::Handle;
 
+/// How much is read without waiting before others have their turn: a peer that sends faster than it is read must not
+/// be all that the task, and whoever shares its thread, are occupied with.
+const TURN_LEN: usize = 256 << 10;
+
 /// The half that reads.
 pub(super) struct Receiving<T> {
     io: Arc<Async<T>>,
     next: Next,
+    /// How much was read since it last waited.
+    in_turn: usize,
 }
 
 /// What to do when more is to be read.
@@ -44,7 +50,7 @@ pub(super) fn split<T>(io: Arc<Async<T>>, next: Next) -> (Receiving<T>, Sending<
 where
     Async<T>: Handle,
 {
-    (Receiving { io: Arc::clone(&io), next }, Sending { io })
+    (Receiving { io: Arc::clone(&io), next, in_turn: 0 }, Sending { io })
 }
 
 impl<T> Receiving<T>
@@ -54,6 +60,7 @@ where
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut armed = false;
         if self.next != Next::Read {
+            self.in_turn = 0;
             // The reactor does not count what it hears in the round in which it was asked, so that this may be
             // pending for ever though the task was woken each time. It is asked, but not believed: who was woken
             // reads.
@@ -62,12 +69,17 @@ where
                 self.next = Next::ReadOrWait;
                 return Poll::Pending;
             }
+        } else if self.in_turn >= TURN_LEN {
+            self.in_turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         loop {
             match io::Read::read(&mut self.io.get_ref(), buf) {
                 Ok(count) => {
                     let more = count == buf.len() || count == 0;
                     self.next = if more { Next::Read } else { Next::Wait };
+                    self.in_turn += count;
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -193,6 +205,26 @@ mod tests {
         let counts: Vec<_> =
             (0..4).map(|_| block_on(poll_fn(|cx| reader.poll_read(cx, &mut buf))).unwrap()).collect();
         assert_eq!(counts, [4, 4, 2, 0]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the other end is a thread")]
+    fn others_have_their_turn_however_much_comes() {
+        let (near, mut far) = pair();
+        let (mut reader, writer) = split(near, Next::Read);
+        let flood = std::thread::spawn(move || while far.write_all(&[7; 64 << 10]).is_ok() {});
+        let mut buf = [0; 16 << 10];
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..20 {
+            let mut read = 0;
+            while let Poll::Ready(count) = reader.poll_read(&mut cx, &mut buf) {
+                read += count.unwrap();
+            }
+            assert!(read < TURN_LEN + buf.len(), "{read}");
+        }
+        drop(writer);
+        drop(reader);
+        flood.join().unwrap();
     }
 
     #[test]
