@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{
-    future::{Either, FutureExt, OptionFuture, select},
+    future::{FutureExt, OptionFuture},
     stream::{FuturesUnordered, StreamExt},
 };
 
@@ -54,16 +54,16 @@ where
 {
     let mut running = FuturesUnordered::new();
     loop {
-        let done = poll_fn(|cx| match running.poll_next_unpin(cx) {
-            Poll::Ready(None) => Poll::Pending,
-            polled => polled,
+        let mut accept = pin!(server.accept());
+        let accepted = poll_fn(|cx| {
+            let accepted = accept.as_mut().poll(cx);
+            // However many arrive, those who are there have their turn.
+            while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {}
+            accepted
         });
-        match select(pin!(server.accept()), done).await {
-            Either::Left((accepted, _)) => match accepted? {
-                Some(connection) => running.push(handle(server, &handler, connection)),
-                None => break,
-            },
-            Either::Right(_) => {}
+        match accepted.await? {
+            Some(connection) => running.push(handle(server, &handler, connection)),
+            None => break,
         }
     }
     while running.next().await.is_some() {}

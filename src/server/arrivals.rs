@@ -28,6 +28,9 @@ use crate::{
 /// most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
+/// How many are accepted one after the other before everything else has its turn, however many wait.
+pub(super) const IN_A_ROW: u32 = 32;
+
 /// How many connections that failed before they were accepted are passed over at once.
 const PASSED_OVER: u32 = 64;
 
@@ -60,11 +63,15 @@ struct Queue {
     pause: Duration,
     /// Nobody is accepted before.
     paused_until: Option<Instant>,
+    /// How many were accepted since others had their turn.
+    in_a_row: u32,
 }
 
 /// What can be done at this moment.
 enum Next {
     Accepted(Arrival),
+    /// It is the turn of others.
+    Enough,
     Closed,
     Failed(io::Error),
     /// There is no seat.
@@ -111,6 +118,7 @@ impl Arrivals {
             let changed = self.changed.listen();
             match self.try_accept() {
                 Next::Accepted(arrival) => return Ok(Some(arrival)),
+                Next::Enough => give_way().await,
                 Next::Closed => return Ok(None),
                 Next::Failed(error) => return Err(error.into()),
                 Next::Full => changed.await,
@@ -125,6 +133,10 @@ impl Arrivals {
         let queue = &mut *queue;
         if queue.listeners.is_empty() {
             return Next::Closed;
+        }
+        if queue.in_a_row >= IN_A_ROW {
+            queue.in_a_row = 0;
+            return Next::Enough;
         }
         if self.handshakes.is_full() || self.connections.is_full() {
             return Next::Full;
@@ -142,6 +154,7 @@ impl Arrivals {
             match accept(listener) {
                 Ok(mut connected) => {
                     queue.pause = PAUSE.0;
+                    queue.in_a_row += 1;
                     occupy(&mut connected, self.connections.take());
                     return Next::Accepted(Arrival {
                         connected,
@@ -186,6 +199,19 @@ fn accept(listener: &Listener) -> io::Result<Connected> {
             accepted => return accepted,
         }
     }
+}
+
+/// Lets everybody else have a turn.
+pub(super) async fn give_way() {
+    let mut given = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn sleep(alarm: &mut Alarm, until: Instant, mut changed: EventListener) {

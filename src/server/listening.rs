@@ -28,7 +28,7 @@ use crate::{
 
 use super::{
     Upgrade,
-    arrivals::{Arrival, Arrivals},
+    arrivals::{Arrival, Arrivals, IN_A_ROW, give_way},
     check_options, read_upgrade,
 };
 
@@ -83,6 +83,8 @@ struct Tasks {
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Whether one of them waits for the next client.
     is_waiting: bool,
+    /// How many were done since others had their turn.
+    in_a_row: u32,
 }
 
 /// How a task has ended.
@@ -172,6 +174,11 @@ impl Server {
     pub async fn accept(&self) -> Result<Option<Connection>, Error> {
         let mut tasks = self.tasks.lock().await;
         loop {
+            tasks.in_a_row += 1;
+            if tasks.in_a_row > IN_A_ROW {
+                tasks.in_a_row = 0;
+                give_way().await;
+            }
             if !tasks.is_waiting {
                 let shared = Arc::clone(&self.shared);
                 tasks.spawn(async move { Done::Arrived(shared.incoming().await) });

@@ -1,0 +1,329 @@
+//! What hostile clients send to a listening server, and what they cannot do to it. Figures are for `tests/abuse`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::{
+    future::poll_fn,
+    io::{Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream},
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+use coro_websocket::{Error, HandshakeError, Read, Request, Server, ServerOptions, StreamExt, Write, serve};
+use futures::{
+    executor::block_on,
+    future::{Either, select},
+};
+
+const KEYED: &str = "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+fn bind(options: ServerOptions) -> Server {
+    block_on(Server::bind("127.0.0.1:0", options)).unwrap()
+}
+
+fn raw(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    // A bound for what may hang, far above what anything takes.
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn valid() -> String {
+    format!("GET / HTTP/1.1\r\n{KEYED}")
+}
+
+/// Whatever comes until the end. Says whether the end was in order.
+fn rest(stream: &mut TcpStream) -> (String, bool) {
+    let mut bytes = Vec::new();
+    let in_order = stream.read_to_end(&mut bytes).is_ok();
+    (String::from_utf8_lossy(&bytes).into_owned(), in_order)
+}
+
+async fn wait_for_close(_: Request, mut read: Read, _: Write) -> Result<(), Error> {
+    while let Some(message) = read.next().await {
+        message?;
+    }
+    Ok(())
+}
+
+/// Serves until the thread is done.
+fn served<T: Send + 'static>(server: &Server, clients: impl FnOnce() -> T + Send + 'static) -> T {
+    let clients = thread::spawn(clients);
+    let done = async {
+        while !clients.is_finished() {
+            async_io::Timer::after(Duration::from_millis(2)).await;
+        }
+    };
+    block_on(async {
+        match select(pin!(serve(server, wait_for_close)), pin!(done)).await {
+            Either::Left((ended, _)) => panic!("{ended:?}"),
+            Either::Right(((), _)) => {}
+        }
+    });
+    clients.join().unwrap()
+}
+
+/// RUSTSEC-2021-0078, RUSTSEC-2021-0079, RUSTSEC-2021-0020, RUSTSEC-2020-0008 (hyper): what two readers of one head
+/// may read differently. CVE-2024-37890 (ws), CVE-2026-65624 (cowboy), CVE-2026-54465, CVE-2026-61666
+/// (websocket-driver): heads without end, without what must be there, with a malformed Host. CVE-2026-45541 (ESP-IDF):
+/// malformed lists. CVE-2026-54463 (websocket-driver): drafts. GHSA-c4j6-fc7j-m34r (Next.js): requests for elsewhere.
+#[test]
+fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
+    let and = |line: &str| format!("GET / HTTP/1.1\r\n{line}\r\n{KEYED}");
+    let start = |line: &str| format!("{line}\r\n{KEYED}");
+    let with = |from: &str, to: &str| valid().replace(from, to);
+    let cases = [
+        (valid(), 101),
+        // Line ends and bytes.
+        (valid().replace("\r\n", "\n"), 400),
+        (with("\r\nUpgrade", "\nUpgrade"), 400),
+        (with("\r\nUpgrade", "\rUpgrade"), 400),
+        (with("Host: h", "Host: h\0"), 400),
+        (with("websocket", "websocket\r\n folded"), 400),
+        (with("websocket", "\r\n\twebsocket"), 400),
+        (with("Host:", "Host :"), 400),
+        (with("Host:", " Host:"), 400),
+        (format!("\r\n{}", valid()), 400),
+        ("\0".repeat(100), 400),
+        ("\u{16}\u{3}\u{1}\u{2}\0".to_owned(), 400),
+        // Too much.
+        (and("X: y\r\n".repeat(59).trim_end()), 101),
+        (and("X: y\r\n".repeat(60).trim_end()), 431),
+        (and("X: y\r\n".repeat(10_000).trim_end()), 431),
+        (and(&format!("X: {}", "y".repeat(16 << 10))), 431),
+        (and(&format!("X: {}", "y".repeat(1 << 20))), 431),
+        ("y".repeat(1 << 20), 431),
+        (start(&format!("GET /{} HTTP/1.1", "y".repeat(1 << 20))), 431),
+        // Once and only once.
+        (and("Host: h"), 400),
+        (and("Host: other"), 400),
+        (with("Host: h\r\n", ""), 400),
+        (with("Host: h", "Host: a b"), 400),
+        (with("Host: h", "Host: h, h"), 400),
+        (with("Host: h", "Host: h:99999"), 400),
+        (and("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400),
+        (with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ"), 400),
+        (with("dGhlIHNhbXBsZSBub25jZQ==", ""), 400),
+        (and("Sec-WebSocket-Version: 13"), 426),
+        (and("Sec-WebSocket-Version: 8"), 426),
+        (with(": 13", ": 8"), 426),
+        (with(": 13", ": 0"), 426),
+        (with(": 13", ": 13, 8"), 426),
+        (with(": 13", ":"), 426),
+        (with("Sec-WebSocket-Version: 13\r\n", ""), 400),
+        (with("Upgrade: websocket\r\n", "Upgrade: h2c\r\n"), 400),
+        (with("Connection: Upgrade", "Connection: close"), 400),
+        // The drafts before the RFC.
+        (and("Sec-WebSocket-Key1: 1 2\r\nSec-WebSocket-Key2: 1 2\r\nContent-Length: 8"), 400),
+        // Method and version of HTTP.
+        (start("GET / HTTP/1.0"), 400),
+        (start("GET / HTTP/1.2"), 400),
+        (start("GET / HTTP/2.0"), 400),
+        (start("GET /"), 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400),
+        (start("POST / HTTP/1.1"), 405),
+        (start("HEAD / HTTP/1.1"), 405),
+        (start("get / HTTP/1.1"), 405),
+        (start("CONNECT h:80 HTTP/1.1"), 405),
+        // A body.
+        (and("Content-Length: 0"), 101),
+        (and("Content-Length: 5"), 400),
+        (and("Content-Length: 0\r\nContent-Length: 5"), 400),
+        (and("Content-Length: 0\r\nContent-Length: 0"), 400),
+        (and("Content-Length: +0"), 400),
+        (and("Transfer-Encoding: chunked"), 400),
+        (and("Transfer-Encoding: identity"), 400),
+        // Where to.
+        (start("GET http://h/ HTTP/1.1"), 101),
+        (start("GET HTTP://H:80 HTTP/1.1"), 101),
+        (start("GET http://other/ HTTP/1.1"), 400),
+        (start("GET http://h:8080/ HTTP/1.1"), 400),
+        (start("GET http://user@h/ HTTP/1.1"), 400),
+        (start("GET ftp://h/ HTTP/1.1"), 400),
+        (start("GET * HTTP/1.1"), 400),
+        (start("GET h:80 HTTP/1.1"), 400),
+        (start("GET chat HTTP/1.1"), 400),
+        (start("GET /a#b HTTP/1.1"), 400),
+        (start("GET /a b HTTP/1.1"), 400),
+        (start("GET /ä HTTP/1.1"), 400),
+        // Never decoded, so never anything else than what was asked for.
+        (start("GET /%2e%2e/%00%2F?a=%0d%0a HTTP/1.1"), 101),
+        (start("GET //evil/../x HTTP/1.1"), 101),
+        // Lists.
+        (and("Sec-WebSocket-Protocol: ,"), 101),
+        (and("Sec-WebSocket-Protocol: ;"), 400),
+        (and("Sec-WebSocket-Protocol: a b"), 400),
+        (and("Sec-WebSocket-Extensions: ;"), 400),
+        (and("Sec-WebSocket-Extensions: a;b=\"c"), 400),
+        // Pages of others.
+        (and("Origin: http://evil"), 403),
+        (and("Origin: null"), 403),
+        (and("Origin: http://h"), 101),
+    ];
+    let failures = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&failures);
+    let server = bind(ServerOptions::default().on_failure(move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    }));
+    let address = server.local_addr().unwrap();
+    // All are seen: those who were let in end without a Close, and so does the patient one.
+    let failed = cases.len() + 1;
+    served(&server, move || {
+        // One whose head takes as long as all of the others.
+        let mut patient = raw(address);
+        let (first, last) = KEYED.split_at(30);
+        write!(patient, "GET / HTTP/1.1\r\n{first}").unwrap();
+        for (head, status) in &cases {
+            let mut stream = raw(address);
+            // The server may have seen enough before it is all out.
+            let _ = stream.write_all(head.as_bytes());
+            if *status == 101 {
+                let _ = stream.shutdown(Shutdown::Write);
+            }
+            let (answer, in_order) = rest(&mut stream);
+            let shown = &head[..head.len().min(200)];
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} {answer:?}");
+            assert!(in_order || *status == 101, "{shown:?}");
+            if *status != 101 {
+                assert!(answer.contains("\r\nConnection: close"), "{answer}");
+                assert_eq!(answer.contains("\r\nUpgrade: websocket\r\n"), *status == 426, "{answer}");
+            }
+        }
+        patient.write_all(last.as_bytes()).unwrap();
+        patient.shutdown(Shutdown::Write).unwrap();
+        assert!(rest(&mut patient).0.starts_with("HTTP/1.1 101 "));
+    });
+    assert_eq!(failures.load(Ordering::SeqCst), failed);
+    assert_eq!(server.connections(), 0);
+}
+
+/// RUSTSEC-2023-0065 / CVE-2023-43669 (tungstenite): a head that was parsed again with every byte. The work is counted
+/// beside the parser; here it comes in 16 Ki packets.
+#[test]
+fn head_of_one_byte_per_packet_is_served() {
+    let server = bind(ServerOptions::default());
+    let address = server.local_addr().unwrap();
+    served(&server, move || {
+        let lines = valid();
+        let (lines, end) = lines.split_at(lines.len() - 4);
+        let room = (16 << 10) - lines.len() - end.len() - 5;
+        let head = format!("{lines}\r\nX: {}{end}", "x".repeat(room));
+        assert_eq!(head.len(), 16 << 10);
+        let mut stream = raw(address);
+        for byte in head.bytes() {
+            stream.write_all(&[byte]).unwrap();
+        }
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert!(rest(&mut stream).0.starts_with("HTTP/1.1 101 "));
+    });
+}
+
+/// However many wait, whoever shares the thread has turns in between.
+#[test]
+fn accepting_many_lets_others_have_their_turn() {
+    const COUNT: usize = 400;
+    let server = bind(ServerOptions::default());
+    let streams: Vec<_> = (0..COUNT).map(|_| raw(server.local_addr().unwrap())).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    {
+        let mut accept = pin!(server.accept());
+        let mut before = 0;
+        while server.connections() < COUNT / 2 {
+            assert!(accept.as_mut().poll(&mut cx).is_pending());
+            assert!(server.connections() - before <= 40, "{before} {}", server.connections());
+            before = server.connections();
+        }
+    }
+    let mut arrived = Vec::new();
+    let mut in_a_row = 0;
+    while server.connections() < COUNT {
+        match pin!(server.incoming()).poll(&mut cx) {
+            Poll::Ready(connecting) => {
+                arrived.push(connecting.unwrap().unwrap());
+                in_a_row += 1;
+                assert!(in_a_row <= 40);
+            }
+            Poll::Pending => in_a_row = 0,
+        }
+    }
+    drop(streams);
+}
+
+#[test]
+fn handlers_have_their_turn_however_many_arrive() {
+    const COUNT: usize = 400;
+    let server = bind(ServerOptions::default());
+    let address = server.local_addr().unwrap();
+    let streams: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let mut stream = raw(address);
+            stream.write_all(valid().as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let seen = Mutex::new(Vec::new());
+    // The first one looks around whenever it has its turn.
+    let handler = async |_: Request, _read: Read, _write: Write| {
+        let is_first = seen.lock().unwrap().is_empty();
+        poll_fn(|_| {
+            if is_first {
+                seen.lock().unwrap().push(server.connections());
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    block_on(async {
+        let mut serving = pin!(serve(&server, handler));
+        let mut all = pin!(async {
+            while server.connections() < COUNT {
+                async_io::Timer::after(Duration::from_millis(1)).await;
+            }
+        });
+        // Polled by hand, since the first handler wakes nobody.
+        poll_fn(|cx| {
+            assert!(serving.as_mut().poll(cx).is_pending());
+            cx.waker().wake_by_ref();
+            all.as_mut().poll(cx)
+        })
+        .await;
+    });
+    let mut before = 0;
+    for &now in &*seen.lock().unwrap() {
+        assert!(now - before <= 80, "{before} {now}");
+        before = now;
+    }
+    drop(streams);
+}
+
+/// A client that is refused is no reason to keep anything of it.
+#[test]
+fn refusal_is_told_with_the_rule_that_was_broken() {
+    let seen: Arc<Mutex<Vec<Error>>> = Arc::default();
+    let log = Arc::clone(&seen);
+    let server =
+        bind(ServerOptions::default().on_failure(move |_, error| log.lock().unwrap().push(error.clone())));
+    let address = server.local_addr().unwrap();
+    served(&server, move || {
+        let mut stream = raw(address);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n").unwrap();
+        assert!(rest(&mut stream).0.starts_with("HTTP/1.1 400 "));
+    });
+    let seen = seen.lock().unwrap();
+    assert!(matches!(seen[..], [Error::Handshake { error: HandshakeError::Host, .. }]), "{seen:?}");
+}
