@@ -9,11 +9,12 @@
 
 use std::{
     future::poll_fn,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     pin::pin,
+    process::Command,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -21,10 +22,12 @@ use std::{
     time::Duration,
 };
 
-use coro_websocket::{Error, HandshakeError, Read, Request, Server, ServerOptions, StreamExt, Write, serve};
+use coro_websocket::{
+    Error, HandshakeError, Phase, Read, Request, Server, ServerOptions, StreamExt, Write, serve,
+};
 use futures::{
     executor::block_on,
-    future::{Either, select},
+    future::{Either, join, select},
 };
 
 const KEYED: &str = "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -309,6 +312,203 @@ fn handlers_have_their_turn_however_many_arrive() {
         before = now;
     }
     drop(streams);
+}
+
+#[test]
+fn hook_that_panics_costs_its_client_alone() {
+    let server = bind(ServerOptions::default().on_failure(|_, _| panic!("part of the test")));
+    server.set_proxy_handshake(|request, accept| match request.path() {
+        "/" => Ok(accept),
+        _ => panic!("part of the test"),
+    });
+    let address = server.local_addr().unwrap();
+    served(&server, move || {
+        let mut patient = raw(address);
+        patient.write_all(&valid().as_bytes()[..20]).unwrap();
+        for (head, answered) in [
+            (valid().replace("GET /", "GET /panic"), ""),
+            ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
+            (valid(), "HTTP/1.1 101 "),
+        ] {
+            let mut stream = raw(address);
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let (answer, _) = rest(&mut stream);
+            assert!(answer.starts_with(answered) && (answer.is_empty() == answered.is_empty()), "{answer}");
+        }
+        patient.write_all(&valid().as_bytes()[20..]).unwrap();
+        patient.shutdown(Shutdown::Write).unwrap();
+        assert!(rest(&mut patient).0.starts_with("HTTP/1.1 101 "));
+    });
+    assert_eq!(server.connections(), 0);
+}
+
+/// Whoever is in the way of `close` does its work when he gives up.
+#[test]
+fn closing_while_another_accepts_drops_whom_nobody_has_accepted() {
+    let server = bind(ServerOptions::default());
+    let mut begun = raw(server.local_addr().unwrap());
+    begun.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    {
+        let mut accept = pin!(server.accept());
+        while server.connections() == 0 {
+            assert!(accept.as_mut().poll(&mut cx).is_pending());
+        }
+        server.close();
+        assert_eq!(server.connections(), 1, "it is in the hands of the other");
+    }
+    assert_eq!(server.connections(), 0);
+    assert_eq!(rest(&mut begun), (String::new(), true));
+    assert!(block_on(server.accept()).unwrap().is_none());
+}
+
+const DESCRIPTORS: &str = "CORO_WEBSOCKET_TEST_DESCRIPTORS";
+
+/// Out of file descriptors, a server neither ends nor spins. It is in a process of its own, which has few.
+#[cfg(unix)]
+#[test]
+fn server_without_descriptors_waits_for_some() {
+    if std::env::var_os(DESCRIPTORS).is_some() {
+        without_descriptors();
+        return;
+    }
+    let child = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "server_without_descriptors_waits_for_some", "--nocapture"])
+        .env(DESCRIPTORS, "64")
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+}
+
+fn without_descriptors() {
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&failures);
+    let itself: Arc<OnceLock<Weak<Server>>> = Arc::default();
+    let asked = Arc::clone(&itself);
+    let server = Arc::new(bind(ServerOptions::default().on_failure(move |_, error| {
+        // Whoever is told may ask the server whatever he likes.
+        let server = asked.get().unwrap().upgrade().unwrap();
+        assert!(server.is_listening() && server.local_addr().is_some());
+        log.lock().unwrap().push((server.connections(), error.io_kind()));
+    })));
+    itself.set(Arc::downgrade(&server)).unwrap();
+    let mut hoard = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        hoard.push(file);
+        assert!(hoard.len() < 64);
+    }
+    hoard.pop();
+    let mut client = raw(server.local_addr().unwrap());
+    client.write_all(valid().as_bytes()).unwrap();
+    block_on(async {
+        let timeout = Duration::from_millis(300);
+        let incoming = async {
+            let waiting = pin!(server.incoming());
+            assert!(matches!(select(waiting, async_io::Timer::after(timeout)).await, Either::Right(_)));
+        };
+        let (accepted, ()) = join(server.accept_timeout(timeout), incoming).await;
+        assert!(matches!(accepted, Err(Error::TimedOut(Phase::Call))));
+        // 5 ms, then twice as long each time, up to a second.
+        let failed = failures.lock().unwrap().len();
+        assert!((1..=12).contains(&failed), "{failed}");
+        drop(hoard);
+        assert!(server.accept().await.unwrap().is_some());
+    });
+    let emfile = io::Error::from_raw_os_error(24).kind();
+    assert!(failures.lock().unwrap().iter().all(|failure| *failure == (0, Some(emfile))));
+}
+
+/// Clients connect, calls of `accept` are given up whenever they wait, and the server is closed at any moment: each
+/// client is handed out, or sees the end; no seat is lost and nobody waits for ever.
+#[test]
+fn whatever_races_each_client_is_handed_out_or_sees_the_end() {
+    const CLIENTS: usize = 24;
+    for round in 0..150_u64 {
+        let server = Arc::new(bind(ServerOptions::default()));
+        let address = server.local_addr().unwrap();
+        let clients: Vec<_> = (0..3_u64)
+            .map(|part| {
+                thread::spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(round * 10 + part);
+                    let mut greeted = 0;
+                    let mut streams = Vec::new();
+                    for _ in 0..CLIENTS / 3 {
+                        // It may be closed already.
+                        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                        let cut = if random.bool() { 0 } else { random.usize(..valid().len()) };
+                        let _ = stream.write_all(&valid().as_bytes()[..cut]);
+                        let _ = stream.write_all(&valid().as_bytes()[cut..]);
+                        streams.push(stream);
+                    }
+                    for mut stream in streams {
+                        let mut bytes = Vec::new();
+                        if let Err(error) = stream.read_to_end(&mut bytes) {
+                            assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "nobody has told it");
+                        }
+                        greeted += usize::from(bytes.windows(4).any(|part| part == b"\x81\x02hi"));
+                    }
+                    greeted
+                })
+            })
+            .collect();
+        let acceptors: Vec<_> = (0..2_u64)
+            .map(|part| {
+                let server = Arc::clone(&server);
+                thread::spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(1000 + round * 10 + part);
+                    let mut handed = Vec::new();
+                    block_on(async {
+                        loop {
+                            let mut left = random.u32(0..4);
+                            let mut accept = pin!(server.accept());
+                            let attempt = poll_fn(|cx| match accept.as_mut().poll(cx) {
+                                Poll::Pending if left == 0 => Poll::Ready(None),
+                                Poll::Pending => {
+                                    left -= 1;
+                                    Poll::Pending
+                                }
+                                ready => Poll::Ready(Some(ready)),
+                            });
+                            match attempt.await {
+                                Some(Poll::Ready(Ok(Some((_, read, mut write))))) => {
+                                    write.text("hi").await.unwrap();
+                                    handed.push((read, write));
+                                }
+                                Some(Poll::Ready(ended)) => {
+                                    assert!(ended.unwrap().is_none());
+                                    break;
+                                }
+                                _ => thread::yield_now(),
+                            }
+                        }
+                    });
+                    handed.len()
+                })
+            })
+            .collect();
+        let closer = {
+            let server = Arc::clone(&server);
+            thread::spawn(move || {
+                // At any moment, from before the first client to after the last.
+                let mut random = fastrand::Rng::with_seed(round);
+                for _ in 0..random.u32(0..3000) {
+                    thread::yield_now();
+                }
+                server.close();
+            })
+        };
+        closer.join().unwrap();
+        let handed: usize = acceptors.into_iter().map(|acceptor| acceptor.join().unwrap()).sum();
+        let greeted: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert_eq!(handed, greeted, "round {round}");
+        assert_eq!(server.connections(), 0, "round {round}");
+        assert!(block_on(server.accept()).unwrap().is_none());
+        assert!(block_on(server.incoming()).unwrap().is_none());
+    }
 }
 
 /// A client that is refused is no reason to keep anything of it.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -119,8 +120,8 @@ impl ServerOptions {
     }
 
     /// Sees what goes wrong where nobody else does, for a log: connections that [`Server::accept`](crate::Server::accept)
-    /// took and that did not become WebSockets, with the address of the client, and failures to take any. Default:
-    /// nobody sees them.
+    /// took and that did not become WebSockets, with the address of the client, and failures to take any. A panic in it
+    /// ends nothing but the call. Default: nobody sees them.
     #[must_use]
     pub fn on_failure(mut self, see: impl Fn(Option<SocketAddr>, &Error) + Send + Sync + 'static) -> Self {
         self.on_failure = OnFailure(Some(Arc::new(see)));
@@ -139,7 +140,8 @@ pub(crate) struct OnFailure(Option<Arc<SeeFailure>>);
 impl OnFailure {
     pub(crate) fn call(&self, peer: Option<SocketAddr>, error: &Error) {
         if let Some(see) = &self.0 {
-            see(peer, error);
+            // Such as of one who prints to what has been closed: nobody else is to suffer from it.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| see(peer, error)));
         }
     }
 }

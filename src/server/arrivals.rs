@@ -73,7 +73,10 @@ enum Next {
     /// It is the turn of others.
     Enough,
     Closed,
+    /// One of the sockets does not listen any more.
     Failed(io::Error),
+    /// Nobody can be accepted for now.
+    Refused(io::Error),
     /// There is no seat.
     Full,
     Paused(Instant),
@@ -99,6 +102,10 @@ impl Arrivals {
         lock(&self.queue).listeners.clone()
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.queue).listeners.is_empty()
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.taken()
     }
@@ -120,7 +127,12 @@ impl Arrivals {
                 Next::Accepted(arrival) => return Ok(Some(arrival)),
                 Next::Enough => give_way().await,
                 Next::Closed => return Ok(None),
-                Next::Failed(error) => return Err(error.into()),
+                Next::Failed(error) => {
+                    let error = error.into();
+                    self.on_failure.call(None, &error);
+                    return Err(error);
+                }
+                Next::Refused(error) => self.on_failure.call(None, &error.into()),
                 Next::Full => changed.await,
                 Next::Paused(until) => sleep(&mut alarm, until, changed).await,
                 Next::Idle(listeners) => idle(&listeners, changed).await,
@@ -168,15 +180,13 @@ impl Arrivals {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     let listener = queue.listeners.remove(queue.turn);
                     listener.shut();
-                    self.on_failure.call(None, &io::Error::from(error.kind()).into());
                     return Next::Failed(error);
                 }
                 Err(error) => {
                     let until = now() + queue.pause;
                     queue.pause = PAUSE.1.min(queue.pause * 2);
                     queue.paused_until = Some(until);
-                    self.on_failure.call(None, &error.into());
-                    return Next::Paused(until);
+                    return Next::Refused(error);
                 }
             }
         }

@@ -3,14 +3,15 @@
 use std::{
     fmt,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures::{
-    future::BoxFuture,
+    future::{BoxFuture, FutureExt},
     lock::Mutex as AsyncMutex,
     stream::{FuturesUnordered, StreamExt},
 };
@@ -81,8 +82,8 @@ type Hook = Arc<dyn Fn(&mut Request, Accept) -> Result<Accept, Reply> + Send + S
 #[derive(Default)]
 struct Tasks {
     running: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Whether one of them waits for the next client.
-    is_waiting: bool,
+    /// Held by the one of them that waits for the next client.
+    waiting: Weak<()>,
     /// How many were done since others had their turn.
     in_a_row: u32,
 }
@@ -172,6 +173,8 @@ impl Server {
     /// Dropping the future loses nobody: handshakes that have begun go on when this is called again. It can be called
     /// from several tasks at once.
     pub async fn accept(&self) -> Result<Option<Connection>, Error> {
+        // Dropped after the lock has been let go.
+        let _forget = Forget(self);
         let mut tasks = self.tasks.lock().await;
         loop {
             tasks.in_a_row += 1;
@@ -179,21 +182,26 @@ impl Server {
                 tasks.in_a_row = 0;
                 give_way().await;
             }
-            if !tasks.is_waiting {
+            if tasks.waiting.strong_count() == 0 {
+                let waiting = Arc::new(());
+                tasks.waiting = Arc::downgrade(&waiting);
                 let shared = Arc::clone(&self.shared);
-                tasks.spawn(async move { Done::Arrived(shared.incoming().await) });
-                tasks.is_waiting = true;
+                tasks.spawn(async move {
+                    let arrived = shared.incoming().await;
+                    drop(waiting);
+                    Done::Arrived(arrived)
+                });
             }
             match tasks.running.next().await {
                 Some(Done::Arrived(arrived)) => {
-                    tasks.is_waiting = false;
                     let Some(connecting) = arrived? else {
-                        // Nobody will ask for those that have not come so far.
-                        tasks.running.clear();
                         return Ok(None);
                     };
                     let shared = Arc::clone(&self.shared);
-                    tasks.spawn(async move { Done::Answered(shared.answer(connecting).await.map(Box::new)) });
+                    let answer = async move { shared.answer(connecting).await.map(Box::new) };
+                    // A hook that panics must not take other clients with it.
+                    let answer = AssertUnwindSafe(answer).catch_unwind();
+                    tasks.spawn(answer.map(|answered| Done::Answered(answered.ok().flatten())));
                 }
                 Some(Done::Answered(Some(connection))) => return Ok(Some(*connection)),
                 Some(Done::Answered(None)) | None => {}
@@ -216,8 +224,8 @@ impl Server {
     }
 
     /// Sees each request that [`accept`](Self::accept) is about to accept, and how it will be; may change both, or give
-    /// a plain HTTP answer instead. It replaces the hook that was there before. Name and place are those of the old
-    /// tarantool server.
+    /// a plain HTTP answer instead. It replaces the hook that was there before. Where it panics, its client is dropped,
+    /// and no other. Name and place are those of the old tarantool server.
     ///
     /// # Examples
     ///
@@ -256,7 +264,7 @@ impl Server {
     /// Whether clients are still taken in.
     #[must_use]
     pub fn is_listening(&self) -> bool {
-        !self.shared.arrivals.listeners().is_empty()
+        !self.shared.arrivals.is_closed()
     }
 
     /// How many connections there are, those in the opening handshake too. One counts until both of its halves are
@@ -275,10 +283,25 @@ impl Server {
     /// established connections live on. Further calls do nothing.
     pub fn close(&self) {
         self.shared.arrivals.close();
-        // Whoever has them now does the same.
-        if let Some(mut tasks) = self.tasks.try_lock() {
+        self.forget();
+    }
+
+    /// Drops whom nobody will ask for any more, unless another has the lock: it does the same when it lets go.
+    fn forget(&self) {
+        if self.shared.arrivals.is_closed()
+            && let Some(mut tasks) = self.tasks.try_lock()
+        {
             *tasks = Tasks::default();
         }
+    }
+}
+
+/// Whoever asked for clients does so no more.
+struct Forget<'a>(&'a Server);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
     }
 }
 
