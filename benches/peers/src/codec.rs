@@ -67,7 +67,10 @@ fn encode_tasks() -> Vec<Task> {
 
 /// Both tables: decoding and encoding.
 pub(crate) fn run(effort: Effort) -> [Grid; 2] {
-    println!("\n## Codec in memory\n\nCPU time per frame in ns; medians of {} rounds.", effort.codec_rounds());
+    println!(
+        "\n## Codec in memory\n\nCPU time per frame in ns; medians of {} rounds.",
+        effort.codec_rounds()
+    );
     let grids = [
         measure(decode_tasks(), &DECODERS.map(|(name, kind, _)| (name, kind)), effort),
         measure(encode_tasks(), &ENCODERS.map(|(name, kind, _)| (name, kind)), effort),
@@ -234,7 +237,9 @@ mod lem {
 
 /// Instructions per frame, as callgrind counts them: the difference of two lengths of a run.
 pub(crate) fn run_instructions() {
-    println!("\n## Instructions per frame\n\nUser space, by callgrind, the difference of two lengths of a run.");
+    println!(
+        "\n## Instructions per frame\n\nUser space, by callgrind, the difference of two lengths of a run."
+    );
     for (title, tasks, rows) in [
         ("Decode", decode_tasks(), DECODERS.map(|(name, kind, _)| (name, kind)).to_vec()),
         ("Encode, flushed each time", encode_tasks(), ENCODERS.map(|(name, kind, _)| (name, kind)).to_vec()),

@@ -7,7 +7,9 @@ use crate::stats::Estimate;
 pub(crate) enum Kind {
     Ours,
     /// A library; on tokio, or not.
-    Peer { tokio: bool },
+    Peer {
+        tokio: bool,
+    },
     /// Written by hand, without a library.
     Limit,
     /// Shown, but no match: it does other work, as its name says.

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io::{self, Read, Write},
     mem::MaybeUninit,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -17,6 +17,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::{
     runtimes::{Ended, answer, on_smol, on_tokio, response_to},
+    server::listen,
     wire::Echo,
 };
 
@@ -34,12 +35,12 @@ fn read_once(mut socket: impl Read, echo: &mut Echo) -> io::Result<(bool, bool)>
     })
 }
 
-pub(crate) fn tokio(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| echo(socket.compat()))
+pub(crate) fn tokio() -> ! {
+    on_tokio(|socket| echo(socket.compat()))
 }
 
-pub(crate) fn smol(listener: TcpListener) -> ! {
-    on_smol(listener, echo)
+pub(crate) fn smol() -> ! {
+    on_smol(echo)
 }
 
 async fn echo<S>(mut socket: S) -> Ended
@@ -71,8 +72,8 @@ where
 }
 
 /// After a read that left room in the buffer, readiness is awaited before the next.
-pub(crate) fn smol_awaiting(listener: TcpListener) -> ! {
-    on_smol(listener, |mut socket| async move {
+pub(crate) fn smol_awaiting() -> ! {
+    on_smol(|mut socket| async move {
         answer(&mut socket, None).await?;
         let socket: std::sync::Arc<Async<TcpStream>> = socket.into();
         let mut echo = Echo::default();
@@ -104,7 +105,17 @@ struct Connection {
     blocked: bool,
 }
 
-pub(crate) fn epoll(listener: TcpListener) -> ! {
+pub(crate) fn epoll() -> ! {
+    epoll_with(false)
+}
+
+/// What comes goes to everybody.
+pub(crate) fn epoll_broadcast() -> ! {
+    epoll_with(true)
+}
+
+fn epoll_with(broadcasts: bool) -> ! {
+    let listener = listen();
     let poll = epoll::create(epoll::CreateFlags::empty()).unwrap();
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let listens = epoll::EventData::new_u64(u64::MAX);
@@ -129,13 +140,32 @@ pub(crate) fn epoll(listener: TcpListener) -> ! {
             let place = data.u64() as usize;
             let Some(connection) = &mut connections[place] else { continue };
             let was_blocked = connection.blocked;
-            if !connection.on_event().unwrap_or(false) {
+            if broadcasts && connection.echo.is_some() {
+                broadcast(&mut connections, place);
+            } else if !connection.on_event().unwrap_or(false) {
                 connections[place] = None;
             } else if connection.blocked != was_blocked {
                 let flags = if was_blocked { epoll::EventFlags::IN } else { epoll::EventFlags::OUT };
                 epoll::modify(&poll, &connection.socket, data, flags).unwrap();
             }
         }
+    }
+}
+
+/// Messages are few and small, so that nobody has to wait to write.
+fn broadcast(connections: &mut [Option<Connection>], from: usize) {
+    let Some(Connection { socket, echo: Some(echo), .. }) = &mut connections[from] else { return };
+    let mut echo = std::mem::take(echo);
+    if !read_once(&*socket, &mut echo).is_ok_and(|(goes_on, _)| goes_on) {
+        connections[from] = None;
+        return;
+    }
+    for connection in connections.iter().flatten() {
+        (&connection.socket).write_all(echo.due()).unwrap();
+    }
+    echo.wrote(echo.due().len());
+    if let Some(connection) = &mut connections[from] {
+        connection.echo = Some(echo);
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 use rustix::{
     event::{Timespec, epoll},
     fd::OwnedFd,
+    net::sockopt::set_socket_linger,
 };
 
 use crate::{
@@ -163,12 +164,51 @@ impl Load {
     /// Keeps messages under way for this time, then waits until all answers are there. How many there were is the result.
     pub(crate) fn run(&mut self, time: Duration) -> u64 {
         let start = Instant::now();
-        self.run_while(|_| start.elapsed() < time)
+        let Self { poll, connections, in_flight, buf } = self;
+        for (place, connection) in connections.iter_mut().enumerate() {
+            connection.send(*in_flight);
+            connection.write(poll, place);
+        }
+        let (mut done, mut under_way) = (0, connections.len() * *in_flight);
+        while under_way > 0 {
+            let places = wait(poll);
+            let goes_on = start.elapsed() < time;
+            for place in places {
+                let connection = &mut connections[place];
+                let answers = connection.read(buf);
+                done += answers as u64;
+                if goes_on {
+                    connection.send(answers);
+                } else {
+                    under_way -= answers;
+                }
+                connection.write(poll, place);
+            }
+        }
+        done
     }
 
-    /// The same for a number of messages, roughly.
-    pub(crate) fn run_messages(&mut self, count: u64) -> u64 {
-        self.run_while(|done| done < count)
+    /// Where the server sends to everybody what it gets: so for this time, one message after the other. How many were
+    /// delivered is the result.
+    pub(crate) fn run_broadcasts(&mut self, time: Duration) -> u64 {
+        let start = Instant::now();
+        let mut deliveries = 0;
+        while start.elapsed() < time {
+            for connection in &mut self.connections {
+                connection.under_way = 1;
+            }
+            let Self { poll, connections, buf, .. } = self;
+            connections[0].dialogue.send(1);
+            connections[0].write(poll, 0);
+            let mut missing = connections.len();
+            while missing > 0 {
+                for place in wait(poll) {
+                    missing -= connections[place].read(buf);
+                }
+            }
+            deliveries += connections.len() as u64;
+        }
+        deliveries
     }
 
     /// One message on each connection, one after the other.
@@ -189,37 +229,18 @@ impl Load {
             connection.socket.set_nonblocking(true).unwrap();
         }
     }
+}
 
-    fn run_while(&mut self, goes_on: impl Fn(u64) -> bool) -> u64 {
-        let Self { poll, connections, in_flight, buf } = self;
-        for (place, connection) in connections.iter_mut().enumerate() {
-            connection.send(*in_flight);
-            connection.write(poll, place);
-        }
-        let (mut done, mut under_way) = (0, connections.len() * *in_flight);
-        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; 256];
-        while under_way > 0 {
-            let patience = Timespec::try_from(Duration::from_secs(10)).unwrap();
-            let (events, _) = epoll::wait(&*poll, &mut events[..], Some(&patience)).unwrap();
-            assert!(!events.is_empty(), "no answer for 10 s");
-            let more = goes_on(done);
-            for event in events {
-                let data = event.data;
-                let place = data.u64() as usize;
-                let connection = &mut connections[place];
-                let answers = connection.read(buf);
-                done += answers as u64;
-                if more {
-                    connection.send(answers);
-                } else {
-                    under_way -= answers;
-                }
-                connection.write(poll, place);
-            }
-        }
-        assert!(connections.iter().all(|connection| connection.under_way == 0));
-        done
-    }
+/// The places of connections for which there is something to do.
+fn wait(poll: &OwnedFd) -> impl Iterator<Item = usize> {
+    let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; 256];
+    let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let (happened, _) = epoll::wait(poll, &mut events[..], Some(&patience)).unwrap();
+    assert!(!happened.is_empty(), "no answer for 10 s");
+    let count = happened.len();
+    let places: [usize; 256] =
+        std::array::from_fn(|i| happened.get(i).map_or(0, |event| event.data.u64() as usize));
+    places.into_iter().take(count)
 }
 
 impl Connection {
@@ -266,6 +287,8 @@ impl Connection {
 fn open(address: SocketAddr, extensions: Option<&str>) -> io::Result<(TcpStream, Option<String>)> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
+    // Closed, it is gone, and its port is free.
+    set_socket_linger(&socket, Some(Duration::ZERO))?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let offer = extensions.map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n")).unwrap_or_default();
     socket.write_all(format!("{REQUEST}{offer}\r\n").as_bytes())?;

@@ -1,19 +1,24 @@
 //! The same work through this library and others; see README.md next to it.
 
 mod codec;
+mod context;
+mod deflate;
 mod echo;
 mod grid;
+mod growth;
+mod idle;
 mod limits;
 mod load;
 mod memory;
 mod peers;
+mod plot;
 mod runtimes;
 mod server;
 mod stats;
 mod targets;
 mod wire;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,23 @@ impl Effort {
         Duration::from_millis(if self == Self::Quick { 1 } else { 4 })
     }
 
+    fn idle_connections(self) -> usize {
+        if self == Self::Quick { 200 } else { 2000 }
+    }
+
+    fn idle_rounds(self) -> usize {
+        if self == Self::Quick { 1 } else { 3 }
+    }
+
+    fn growth_rounds(self) -> usize {
+        if self == Self::Quick { 1 } else { 5 }
+    }
+
+    /// How far work grows: the last steps take their time.
+    fn growth(self, steps: &[usize; 6]) -> &[usize] {
+        if self == Self::Quick { &steps[..4] } else { steps }
+    }
+
     fn echo_rounds(self) -> usize {
         if self == Self::Quick { 3 } else { 15 }
     }
@@ -41,14 +63,13 @@ impl Effort {
     }
 }
 
-const USAGE: &str = "usage: [codec|echo|all] [--quick] [--instructions]";
+const USAGE: &str = "usage: [codec|echo|deflate|idle|growth|all] [--quick] [--instructions] [--plots FOLDER]";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
         Some((first, rest)) if first == "serve" => {
-            let serve = peers::SERVERS.iter().find(|(name, ..)| rest == [*name]).expect("no such server").2;
-            server::run(serve);
+            server::run(peers::find(&rest[0]).expect("no such server"));
         }
         Some((first, rest)) if first == "one" => with_tokio(|| codec::run_one(rest).expect("no such case")),
         _ => measure(&args),
@@ -56,20 +77,21 @@ fn main() {
 }
 
 fn measure(args: &[String]) {
-    let has = |name| args.iter().any(|arg| arg == name);
-    let effort = if has("--quick") { Effort::Quick } else { Effort::Full };
-    let what: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).map(String::as_str).collect();
-    let what = match what[..] {
-        [] => "all",
-        [what @ ("codec" | "echo" | "all")] => what,
-        _ => {
-            eprintln!("{USAGE}");
-            std::process::exit(2);
+    let (mut what, mut effort, mut instructions, mut plots) = (None, Effort::Full, false, None);
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--quick" => effort = Effort::Quick,
+            "--instructions" => instructions = true,
+            "--plots" => plots = Some(PathBuf::from(rest.next().unwrap_or_else(|| refuse()))),
+            "codec" | "echo" | "deflate" | "idle" | "growth" | "all" if what.is_none() => what = Some(arg),
+            _ => refuse(),
         }
-    };
-    let is = |which| what == which || what == "all";
+    }
+    let is = |which| what.is_none_or(|what| what == which || what == "all");
+    context::print();
     server::pin(1);
-    if is("codec") && has("--instructions") {
+    if is("codec") && instructions {
         codec::run_instructions();
     } else if is("codec") {
         let grids = with_tokio(|| codec::run(effort));
@@ -80,6 +102,20 @@ fn measure(args: &[String]) {
         targets::print("Ratios of CPU time", targets::ECHO, &[&times]);
         targets::print("Ratios of system calls", targets::CALLS, &[&calls]);
     }
+    if is("deflate") {
+        targets::print("Ratios", targets::DEFLATE, &[&deflate::run(effort)]);
+    }
+    if is("idle") {
+        targets::print("Targets, in bytes", targets::IDLE, &[&idle::run(effort)]);
+    }
+    if is("growth") {
+        growth::run(effort, plots.as_deref());
+    }
+}
+
+fn refuse() -> ! {
+    eprintln!("{USAGE}");
+    std::process::exit(2)
 }
 
 /// Some libraries want a runtime of tokio around them, whatever they are used on.

@@ -14,6 +14,7 @@ use crate::{grid::Kind, limits, memory::Memory, server::Serve};
 pub(crate) mod async_tungstenite;
 pub(crate) mod coro_websocket;
 pub(crate) mod fastwebsockets;
+pub(crate) mod ratchet;
 pub(crate) mod sockudo_ws;
 pub(crate) mod soketto;
 pub(crate) mod tokio_tungstenite;
@@ -24,6 +25,9 @@ pub(crate) mod yawc;
 
 /// Above every payload that is measured; each library gets it where its own limit is lower.
 pub(crate) const MAX_MESSAGE: usize = 64 << 20;
+
+/// What is agreed on where messages are compressed: both sides keep their contexts, unless the library declines.
+pub(crate) const DEFLATE: Option<&str> = Some("permessage-deflate");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -108,6 +112,30 @@ pub(crate) const SERVERS: [(&str, Kind, Serve); 15] = [
     ("wtx", Kind::Peer { tokio: false }, wtx::serve),
     ("sockudo-ws, `forward`", Kind::Peer { tokio: true }, sockudo_ws::serve),
 ];
+
+pub(crate) const DEFLATE_SERVERS: [(&str, Kind, Serve); 8] = [
+    ("coro-websocket, level 2", Kind::Ours, coro_websocket::serve_deflate),
+    ("coro-websocket, level 6", Kind::Ours, coro_websocket::serve_deflate_6),
+    ("coro-websocket on tokio, level 2", Kind::Ours, coro_websocket::serve_deflate_on_tokio),
+    ("yawc, level 2", Kind::Peer { tokio: true }, yawc::serve_deflate_2),
+    ("yawc, level 6", Kind::Peer { tokio: true }, yawc::serve_deflate_6),
+    ("sockudo-ws, level 6", Kind::Peer { tokio: true }, sockudo_ws::serve_deflate),
+    ("soketto, level 1", Kind::Peer { tokio: false }, soketto::serve_deflate),
+    ("ratchet, level 1", Kind::Peer { tokio: true }, ratchet::serve_deflate),
+];
+
+/// Each sends whatever it gets to everybody.
+pub(crate) const BROADCASTERS: [(&str, Kind, Serve); 3] = [
+    ("limit-epoll, broadcast", Kind::Limit, limits::epoll_broadcast),
+    ("coro-websocket, broadcast", Kind::Ours, coro_websocket::broadcast),
+    ("tokio-tungstenite, broadcast", Kind::Peer { tokio: true }, tokio_tungstenite::broadcast),
+];
+
+/// The server of a name.
+pub(crate) fn find(name: &str) -> Option<Serve> {
+    let mut all = SERVERS.iter().chain(&DEFLATE_SERVERS).chain(&BROADCASTERS);
+    Some(all.find(|(known, ..)| *known == name)?.2)
+}
 
 /// The output of a future whose transport is always ready.
 fn now<F: Future>(future: F) -> F::Output {

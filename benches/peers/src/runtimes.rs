@@ -1,50 +1,66 @@
 //! How every server accepts, and answers handshakes where its library leaves that to the caller.
 
-use std::{io, net::TcpListener};
+use std::io;
 
 use async_executor::LocalExecutor;
 use futures::{AsyncReadExt, AsyncWriteExt, future::pending};
 
-/// What ends a connection. Nobody is told: the load generator sees that it is gone, and complains.
+use crate::server::listen;
+
+/// What ends a connection. Nobody is told: the load generator sees that it is gone, and complains. Only where the
+/// environment has `PEERS_LOG`, the reason is printed, too.
 pub(crate) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn logged(connection: impl Future<Output = Ended>) {
+    if let Err(error) = connection.await
+        && std::env::var_os("PEERS_LOG").is_some()
+    {
+        eprintln!("{error}");
+    }
+}
 
 /// On one thread of tokio. Tasks yield when they have nothing to do, and not earlier: so do the examples of several
 /// libraries.
-pub(crate) fn on_tokio<F>(listener: TcpListener, mut connection: impl FnMut(tokio::net::TcpStream) -> F) -> !
+pub(crate) fn on_tokio<F>(mut connection: impl FnMut(tokio::net::TcpStream) -> F) -> !
 where
     F: Future<Output = Ended> + Send + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
+        let listener = listen();
         listener.set_nonblocking(true).unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         loop {
             let (socket, _) = listener.accept().await.unwrap();
             socket.set_nodelay(true).unwrap();
-            tokio::spawn(tokio::task::unconstrained(connection(socket)));
+            tokio::spawn(tokio::task::unconstrained(logged(connection(socket))));
         }
     })
 }
 
 /// On one thread that runs tasks and the reactor of async-io. Accepting is a task like the others: as the executor's
 /// main future it would be polled each time that anything happens.
-pub(crate) fn on_smol<F>(
-    listener: TcpListener,
-    mut connection: impl FnMut(async_net::TcpStream) -> F + 'static,
-) -> !
+pub(crate) fn on_smol<F>(mut connection: impl FnMut(async_net::TcpStream) -> F + 'static) -> !
 where
     F: Future<Output = Ended> + 'static,
 {
-    let executor: &'static LocalExecutor<'_> = Box::leak(Box::new(LocalExecutor::new()));
-    let listener = async_net::TcpListener::try_from(listener).unwrap();
-    let accept = async move {
+    let listener = async_net::TcpListener::try_from(listen()).unwrap();
+    on_executor(|executor| async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
             socket.set_nodelay(true).unwrap();
-            executor.spawn(connection(socket)).detach();
+            executor.spawn(logged(connection(socket))).detach();
         }
-    };
-    executor.spawn(accept).detach();
+    })
+}
+
+/// Runs what accepts, and what that spawns.
+pub(crate) fn on_executor<F>(accept: impl FnOnce(&'static LocalExecutor<'static>) -> F) -> !
+where
+    F: Future<Output = ()> + 'static,
+{
+    let executor = Box::leak(Box::new(LocalExecutor::new()));
+    executor.spawn(accept(executor)).detach();
     async_io::block_on(executor.run(pending()))
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -16,8 +16,11 @@ use rustix::{
 
 const CORE: usize = 0;
 
-/// What serves connections for ever.
-pub(crate) type Serve = fn(TcpListener) -> !;
+/// Where servers listen; the system chooses the port.
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// What [listens](listen) or [says where](announce) it does, and serves connections for ever.
+pub(crate) type Serve = fn() -> !;
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -104,14 +107,23 @@ fn stop_and_read(watcher: &mut Child) -> Option<String> {
     Some(report)
 }
 
-/// The server's side: listens, says where, serves.
+/// The server's side.
 pub(crate) fn run(serve: Serve) -> ! {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     pin(CORE);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    println!("{}", listener.local_addr().unwrap());
+    serve()
+}
+
+pub(crate) fn listen() -> TcpListener {
+    let listener = TcpListener::bind(ANYWHERE).unwrap();
+    announce(listener.local_addr().unwrap());
+    listener
+}
+
+/// Tells the process that measures where to connect to.
+pub(crate) fn announce(address: SocketAddr) {
+    println!("{address}");
     io::stdout().flush().unwrap();
-    serve(listener)
 }
 
 /// Keeps this thread, and those that it starts, on a core; where there is only one, on that.

@@ -91,9 +91,27 @@ pub(crate) const ECHO: &[Target] = &[
 pub(crate) const CALLS: &[Target] =
     &[target("64×125 B", OURS, Against::Row("limit-smol, readiness awaited"), 1.0)];
 
+pub(crate) const DEFLATE: &[Target] = &[
+    target("1×1 KiB deflated", "coro-websocket, level 2", Against::Row("yawc, level 2"), 1.0),
+    target("1×1 KiB deflated", "coro-websocket, level 2", Against::Row("yawc, level 6"), 1.0),
+    target("1×1 KiB deflated", "coro-websocket, level 6", Against::Row("yawc, level 6"), 1.0),
+    target("64×1 KiB deflated", "coro-websocket, level 2", Against::Row("yawc, level 2"), 1.0),
+    target("64×1 KiB deflated", "coro-websocket, level 2", Against::Row("yawc, level 6"), 1.0),
+    target("64×1 KiB deflated", "coro-websocket, level 6", Against::Row("yawc, level 6"), 1.0),
+];
+
+pub(crate) const IDLE: &[Target] = &[
+    target("never spoke", OURS, Against::Alone, 2300.0),
+    target("after an echo of 16 KiB", OURS, Against::Alone, 2500.0),
+    target("never spoke", ON_TOKIO, Against::Alone, 2300.0),
+    target("after an echo of 16 KiB", ON_TOKIO, Against::Alone, 2500.0),
+];
+
 /// Prints a line for each target of which there are figures.
 pub(crate) fn print(title: &str, targets: &[Target], grids: &[&Grid]) {
-    println!("\n### {title}\n\n| workload | | against | ratio (95 %) | to reach | |\n|---|---|---|---|---|---|");
+    println!(
+        "\n### {title}\n\n| workload | | against | measured (95 %) | to reach | |\n|---|---|---|---|---|---|"
+    );
     for target in targets {
         let Target { column, ours, .. } = *target;
         let Some(grid) = grids.iter().find(|grid| grid.estimate(ours, column).is_some()) else { continue };

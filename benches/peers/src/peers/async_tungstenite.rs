@@ -1,6 +1,6 @@
 //! tungstenite on any runtime; here on smol.
 
-use std::{future::ready, net::TcpListener};
+use std::future::ready;
 
 use async_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 use bytes::Bytes;
@@ -31,8 +31,8 @@ pub(crate) fn encode(io: Memory, of: Role, payload: Bytes) -> Work {
     })
 }
 
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_smol(listener, |socket| async {
+pub(crate) fn serve() -> ! {
+    on_smol(|socket| async {
         let (write, read) = accept_async(socket).await?.split();
         read.try_filter(|message| ready(message.is_text() || message.is_binary())).forward(write).await?;
         Ok(())

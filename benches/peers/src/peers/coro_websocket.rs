@@ -1,18 +1,23 @@
 //! This project.
 
-use std::net::TcpListener;
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use coro_websocket::{
-    Accept, AcceptOptions, FrameWriter, Message, SinkExt, StreamExt, WrapOptions, accept_io, wrap_io,
+    Accept, AcceptOptions, Deflate, Error, FrameWriter, IoRead, IoWrite, Message, Outlet, PreparedFrame,
+    Read, Server, ServerOptions, SinkExt, Source, StreamExt, WrapOptions, Write, accept_io, wrap_io,
 };
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use tokio::net::{
+    TcpStream,
+    tcp::{OwnedReadHalf, OwnedWriteHalf},
+};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
 use super::{Role, Seen, Work, now};
 use crate::{
     memory::Memory,
-    runtimes::{Ended, on_smol, on_tokio},
+    runtimes::{on_executor, on_tokio},
+    server::{ANYWHERE, announce},
 };
 
 fn options(role: Role) -> WrapOptions {
@@ -70,30 +75,59 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
     })
 }
 
-/// On async-io.
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_smol(listener, |socket| {
-        let (r, w) = socket.split();
-        echo(r, w, AcceptOptions::default())
+/// A server of its own, with its default options, on async-io.
+pub(crate) fn serve() -> ! {
+    serve_with(ServerOptions::default())
+}
+
+/// Compresses as its default is: at level 2.
+pub(crate) fn serve_deflate() -> ! {
+    serve_with(ServerOptions::default().deflate(Deflate::default()))
+}
+
+/// At the level that is the default of others.
+pub(crate) fn serve_deflate_6() -> ! {
+    serve_with(ServerOptions::default().deflate(Deflate::default().level(6)))
+}
+
+fn serve_with(options: ServerOptions) -> ! {
+    on_executor(|executor| async move {
+        let server = Server::bind(ANYWHERE, options).await.unwrap();
+        announce(server.local_addr().unwrap());
+        while let Some((_request, read, write)) = server.accept().await.unwrap() {
+            executor.spawn(echo(read, write)).detach();
+        }
     })
 }
 
 /// On tokio, over the adapters of tokio-util.
-pub(crate) fn serve_on_tokio(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| {
-        let (r, w) = socket.into_split();
-        echo(r.compat(), w.compat_write(), AcceptOptions::default())
+pub(crate) fn serve_on_tokio() -> ! {
+    on_tokio(|socket| async {
+        let (read, write) = accept(socket, AcceptOptions::default()).await?;
+        Ok(echo(read, write).await?)
     })
 }
 
+pub(crate) fn serve_deflate_on_tokio() -> ! {
+    on_tokio(|socket| async {
+        let options = AcceptOptions::default().deflate(Deflate::default());
+        let (read, write) = accept(socket, options).await?;
+        Ok(echo(read, write).await?)
+    })
+}
+
+type TokioRead = IoRead<Compat<OwnedReadHalf>, Compat<OwnedWriteHalf>>;
+type TokioWrite = IoWrite<Compat<OwnedWriteHalf>>;
+
+async fn accept(socket: TcpStream, options: AcceptOptions) -> Result<(TokioRead, TokioWrite), Error> {
+    let (r, w) = socket.into_split();
+    let upgrade = accept_io(r.compat(), w.compat_write(), options).await?;
+    let (_request, read, write) = upgrade.accept(Accept::default()).await?;
+    Ok((read, write))
+}
+
 /// The plain loop. What was fed goes out when there is nothing more to read.
-async fn echo<R, W>(r: R, w: W, options: AcceptOptions) -> Ended
-where
-    R: AsyncRead + Unpin + Send,
-    W: AsyncWrite + Unpin + Send,
-{
-    let upgrade = accept_io(r, w, options).await?;
-    let (_request, mut read, mut write) = upgrade.accept(Accept::default()).await.map_err(|_| "refused")?;
+async fn echo<S: Source, K: Outlet>(mut read: Read<S, K>, mut write: Write<K>) -> Result<(), Error> {
     while let Some(message) = read.next().await {
         let message = message?;
         if message.is_data() {
@@ -101,4 +135,27 @@ where
         }
     }
     Ok(())
+}
+
+/// Whatever comes goes to everybody, encoded once. Each connection's own loop flushes it.
+pub(crate) fn broadcast() -> ! {
+    let members: Rc<RefCell<Vec<Write>>> = Rc::default();
+    on_executor(|executor| async move {
+        let server = Server::bind(ANYWHERE, ServerOptions::default()).await.unwrap();
+        announce(server.local_addr().unwrap());
+        while let Some((_request, mut read, write)) = server.accept().await.unwrap() {
+            members.borrow_mut().push(write);
+            let members = Rc::clone(&members);
+            let member = async move {
+                while let Some(Ok(message)) = read.next().await {
+                    let news = PreparedFrame::new(message);
+                    for member in members.borrow_mut().iter_mut() {
+                        let message = member.prepared(&news);
+                        member.try_feed(message).unwrap();
+                    }
+                }
+            };
+            executor.spawn(member).detach();
+        }
+    })
 }

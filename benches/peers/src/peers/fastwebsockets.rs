@@ -1,7 +1,5 @@
 //! Vectored writes and automatic answers are its defaults.
 
-use std::net::TcpListener;
-
 use bytes::Bytes;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocket};
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -65,8 +63,8 @@ async fn write(socket: &mut WebSocket<Memory>, frame: Frame<'_>) {
 }
 
 /// The loop of its echo server; the handshake is ours, so that nothing of hyper is under it.
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| async {
+pub(crate) fn serve() -> ! {
+    on_tokio(|socket| async {
         let mut socket = socket.compat();
         answer(&mut socket, None).await?;
         let mut socket = WebSocket::after_handshake(socket.into_inner(), fastwebsockets::Role::Server);

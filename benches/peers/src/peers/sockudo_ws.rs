@@ -1,13 +1,19 @@
 //! Its vector code is chosen when it is compiled; here, as everything, for the baseline of the target.
 
-use std::{future::ready, net::TcpListener};
+use std::future::ready;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, TryStreamExt};
-use sockudo_ws::{Config, Message, WebSocketStream, handshake::server_handshake};
+use sockudo_ws::{
+    CompressedWebSocketStream, Config, DeflateConfig, Message, WebSocketStream, handshake::server_handshake,
+};
+use tokio_util::compat::TokioAsyncReadCompatExt;
 
-use super::{MAX_MESSAGE, Role, Seen, Work, now};
-use crate::{memory::Memory, runtimes::on_tokio};
+use super::{DEFLATE, MAX_MESSAGE, Role, Seen, Work, now};
+use crate::{
+    memory::Memory,
+    runtimes::{answer, on_tokio},
+};
 
 fn config() -> Config {
     Config::builder().max_payload_length(MAX_MESSAGE).build()
@@ -43,10 +49,25 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
     })
 }
 
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_tokio(listener, |mut socket| async {
+pub(crate) fn serve() -> ! {
+    on_tokio(|mut socket| async {
         server_handshake(&mut socket).await?;
         let socket = WebSocketStream::from_raw(socket, sockudo_ws::Role::Server, config());
+        let (write, read) = StreamExt::split(socket);
+        read.try_filter(|message| ready(matches!(message, Message::Text(_) | Message::Binary(_))))
+            .forward(write)
+            .await?;
+        Ok(())
+    })
+}
+
+/// At its default level, 6.
+pub(crate) fn serve_deflate() -> ! {
+    on_tokio(|socket| async {
+        let mut socket = socket.compat();
+        answer(&mut socket, DEFLATE).await?;
+        let socket =
+            CompressedWebSocketStream::server(socket.into_inner(), config(), DeflateConfig::default());
         let (write, read) = StreamExt::split(socket);
         read.try_filter(|message| ready(matches!(message, Message::Text(_) | Message::Binary(_))))
             .forward(write)

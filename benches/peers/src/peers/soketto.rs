@@ -1,17 +1,20 @@
 //! Through the buffers of its examples.
 
-use std::net::TcpListener;
-
+use async_net::TcpStream;
 use bytes::Bytes;
 use futures::io::{BufReader, BufWriter};
 use soketto::{
     Data, Mode,
     connection::Builder,
+    extension::deflate::Deflate,
     handshake::{Server, server::Response},
 };
 
 use super::{Role, Seen, Work, now};
-use crate::{memory::Memory, runtimes::on_smol};
+use crate::{
+    memory::Memory,
+    runtimes::{Ended, on_smol},
+};
 
 type Buffered<T> = BufReader<BufWriter<T>>;
 
@@ -51,20 +54,30 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
 }
 
 /// The loop of its examples.
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_smol(listener, |socket| async {
+pub(crate) fn serve() -> ! {
+    on_smol(|socket| echo(Server::new(buffered(socket))))
+}
+
+/// At level 1; no other can be chosen.
+pub(crate) fn serve_deflate() -> ! {
+    on_smol(|socket| {
         let mut server = Server::new(buffered(socket));
-        let key = server.receive_request().await?.key();
-        server.send_response(&Response::Accept { key, protocol: None }).await?;
-        let (mut sender, mut receiver) = server.into_builder().finish();
-        let mut message = Vec::new();
-        loop {
-            message.clear();
-            match receiver.receive_data(&mut message).await? {
-                Data::Binary(_) => sender.send_binary_mut(&mut message).await?,
-                Data::Text(_) => sender.send_text(std::str::from_utf8(&message)?).await?,
-            }
-            sender.flush().await?;
-        }
+        server.add_extension(Box::new(Deflate::new(Mode::Server)));
+        echo(server)
     })
+}
+
+async fn echo(mut server: Server<'_, Buffered<TcpStream>>) -> Ended {
+    let key = server.receive_request().await?.key();
+    server.send_response(&Response::Accept { key, protocol: None }).await?;
+    let (mut sender, mut receiver) = server.into_builder().finish();
+    let mut message = Vec::new();
+    loop {
+        message.clear();
+        match receiver.receive_data(&mut message).await? {
+            Data::Binary(_) => sender.send_binary_mut(&mut message).await?,
+            Data::Text(_) => sender.send_text(std::str::from_utf8(&message)?).await?,
+        }
+        sender.flush().await?;
+    }
 }

@@ -1,9 +1,16 @@
 //! tungstenite on tokio.
 
-use std::{future::ready, net::TcpListener};
+use std::{
+    future::ready,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt, TryStreamExt};
+use futures::{
+    SinkExt, StreamExt, TryStreamExt,
+    channel::mpsc::{UnboundedSender, unbounded},
+    future::select,
+};
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
 use super::{Role, Seen, Work, now, tungstenite::role};
@@ -31,10 +38,31 @@ pub(crate) fn encode(io: Memory, of: Role, payload: Bytes) -> Work {
     })
 }
 
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| async {
+pub(crate) fn serve() -> ! {
+    on_tokio(|socket| async {
         let (write, read) = accept_async(socket).await?.split();
         read.try_filter(|message| ready(message.is_text() || message.is_binary())).forward(write).await?;
         Ok(())
+    })
+}
+
+/// Whatever comes goes to everybody: its example of a chat, a queue for each connection.
+pub(crate) fn broadcast() -> ! {
+    let members: Arc<Mutex<Vec<UnboundedSender<Message>>>> = Arc::default();
+    on_tokio(move |socket| {
+        let members = Arc::clone(&members);
+        async move {
+            let (write, read) = accept_async(socket).await?.split();
+            let (sender, receiver) = unbounded();
+            members.lock().unwrap().push(sender);
+            let spread = read.try_for_each(|message| {
+                for member in &*members.lock().unwrap() {
+                    member.unbounded_send(message.clone()).unwrap();
+                }
+                ready(Ok(()))
+            });
+            select(spread, receiver.map(Ok).forward(write)).await;
+            Ok(())
+        }
     })
 }

@@ -1,6 +1,6 @@
 //! With the settings of its echo server: messages are never split, and of any size.
 
-use std::{future::ready, net::TcpListener};
+use std::future::ready;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, TryStreamExt};
@@ -47,8 +47,8 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
 }
 
 /// The loop of its echo server.
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| async {
+pub(crate) fn serve() -> ! {
+    on_tokio(|socket| async {
         let (_request, mut socket) = server().accept(socket).await?;
         while let Some(message) = socket.next().await {
             let message = message?;
@@ -61,8 +61,8 @@ pub(crate) fn serve(listener: TcpListener) -> ! {
 }
 
 /// Batches, by the combinators of futures.
-pub(crate) fn serve_forwarding(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| async {
+pub(crate) fn serve_forwarding() -> ! {
+    on_tokio(|socket| async {
         let (_request, socket) = server().accept(socket).await?;
         let (write, read) = socket.split();
         read.try_filter(|message| ready(message.is_text() || message.is_binary())).forward(write).await?;

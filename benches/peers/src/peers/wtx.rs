@@ -1,7 +1,5 @@
 //! Its masking keys are drawn from a generator that is not cryptographic.
 
-use std::net::TcpListener;
-
 use bytes::Bytes;
 use wtx::{
     collection::Vector,
@@ -76,8 +74,8 @@ fn encode_with<const IS_CLIENT: bool>(
     })
 }
 
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_smol(listener, |socket| async {
+pub(crate) fn serve() -> ! {
+    on_smol(|socket| async {
         let mut socket = WebSocketAcceptor::default().no_masking(false).accept(socket).await?;
         let (mut common, mut reader, mut writer) = socket.split_mut();
         let mut buffer = Vector::new();

@@ -1,13 +1,12 @@
 //! Its check of UTF-8 is off unless asked for; here it is on.
 
-use std::net::TcpListener;
-
 use bytes::Bytes;
 use futures::{FutureExt, SinkExt};
+use tokio::net::TcpStream;
 use tokio_util::compat::TokioAsyncReadCompatExt;
-use yawc::{Frame, OpCode, Options, WebSocket};
+use yawc::{CompressionLevel, Frame, OpCode, Options, WebSocket};
 
-use super::{MAX_MESSAGE, Role, Seen, Work, now};
+use super::{DEFLATE, MAX_MESSAGE, Role, Seen, Work, now};
 use crate::{
     memory::Memory,
     runtimes::{Ended, answer, on_tokio},
@@ -46,16 +45,24 @@ pub(crate) fn encode(io: Memory, role: Role, payload: Bytes) -> Work {
 
 /// Batches of up to 32 messages that are there at once, as in its own benchmark; the handshake is ours, so that nothing
 /// of hyper is under it.
-pub(crate) fn serve(listener: TcpListener) -> ! {
-    on_tokio(listener, |socket| async {
-        let mut socket = socket.compat();
-        answer(&mut socket, None).await?;
-        let socket = WebSocket::from_stream(socket.into_inner(), yawc::Role::Server, options())?;
-        echo(socket).await
-    })
+pub(crate) fn serve() -> ! {
+    on_tokio(|socket| echo(socket, None, options()))
 }
 
-async fn echo(mut socket: WebSocket<tokio::net::TcpStream>) -> Ended {
+pub(crate) fn serve_deflate_2() -> ! {
+    on_tokio(|socket| echo(socket, DEFLATE, options().with_compression_level(CompressionLevel::new(2))))
+}
+
+/// At the level that is its default.
+pub(crate) fn serve_deflate_6() -> ! {
+    on_tokio(|socket| echo(socket, DEFLATE, options().with_compression_level(CompressionLevel::default())))
+}
+
+async fn echo(socket: TcpStream, extensions: Option<&str>, options: Options) -> Ended {
+    let mut socket = socket.compat();
+    answer(&mut socket, extensions).await?;
+    let socket = socket.into_inner();
+    let mut socket = WebSocket::from_stream_with_extensions(socket, yawc::Role::Server, extensions, options)?;
     loop {
         let mut next = Some(socket.next_frame().await);
         for count in 1.. {
