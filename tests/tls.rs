@@ -29,7 +29,7 @@ use coro_websocket::{
 use futures::executor::block_on;
 use net::{options, read_head, serve, switching};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection, StreamOwned, kx_group::SECP384R1};
 use tls::{Authority, Identity, VERSIONS, client_params, server_config, server_params, trusting};
 
 type Secured = StreamOwned<ServerConnection, TcpStream>;
@@ -98,10 +98,42 @@ fn right_certificate_opens_and_tells_what_was_agreed_on() {
         let socket = response.socket().unwrap();
         let info = socket.tls().unwrap();
         assert_eq!((info.version, socket.peer_addr()), (version, Some(address)));
-        let alpn = (version == TlsVersion::Tls12).then_some(&b"http/1.1"[..]);
-        assert_eq!(info.alpn.as_deref(), alpn);
+        assert_eq!(info.alpn.as_deref(), Some(&b"http/1.1"[..]));
         assert!(info.cipher_suite.starts_with("TLS"), "{}", info.cipher_suite);
         server.join().unwrap().unwrap();
+    }
+}
+
+/// With TLS 1.3 the answer is encrypted, with the suite's algorithms; a server that asks for another key has its hello
+/// said twice.
+#[test]
+fn chosen_protocol_is_known_with_every_suite() {
+    let authority = Authority::new("alpn");
+    let identity = authority.sign(server_params(&["localhost"]));
+    let certificates = vec![Certificate(identity.certificate.clone())];
+    // The certificate is for another kind of signature than RSA.
+    let suites = rustls::ALL_CIPHER_SUITES.iter().filter(|suite| !format!("{suite:?}").contains("_RSA_"));
+    for suite in suites {
+        for groups in [&rustls::ALL_KX_GROUPS[..], &[&SECP384R1]] {
+            for chosen in [Some(b"http/1.1".to_vec()), None] {
+                let mut config = ServerConfig::builder()
+                    .with_cipher_suites(&[*suite])
+                    .with_kx_groups(groups)
+                    .with_protocol_versions(&[suite.version()])
+                    .unwrap()
+                    .with_no_client_auth()
+                    .with_single_cert(certificates.clone(), PrivateKey(identity.key.clone()))
+                    .unwrap();
+                config.alpn_protocols = chosen.iter().cloned().collect();
+                let (address, server) = greeting(Arc::new(config));
+                let tls = trusting(&authority).alpn(["spdy/1", "http/1.1"]);
+                let response = greeted(options(address).host("localhost").tls(tls)).unwrap();
+                let info = response.socket().unwrap().tls().unwrap();
+                assert_eq!(info.cipher_suite, format!("{:?}", suite.suite()));
+                assert_eq!(info.alpn, chosen, "{suite:?}");
+                server.join().unwrap().unwrap();
+            }
+        }
     }
 }
 

@@ -119,8 +119,7 @@ impl Tls {
 
     /// The protocols to offer, the preferred ones first ([RFC 7301](https://www.rfc-editor.org/rfc/rfc7301)), such
     /// as `http/1.1`. Default: none, nothing is negotiated. A server that chooses another one is refused. What it
-    /// has chosen is in [`TlsInfo::alpn`](crate::TlsInfo::alpn), but not with TLS 1.3, where it is encrypted and
-    /// the TLS library does not pass it on: whoever must know it chooses [TLS 1.2](Self::versions).
+    /// has chosen is in [`TlsInfo::alpn`](crate::TlsInfo::alpn).
     #[must_use]
     pub fn alpn<I>(mut self, protocols: I) -> Self
     where

@@ -22,7 +22,7 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-use super::hello::Records;
+use super::{alpn::HandshakeSecret, hello::Records};
 
 /// How many bytes a peer may send before the handshake is done. The longest chains of certificates have a fifth
 /// of that.
@@ -67,7 +67,12 @@ pub(super) enum Turn {
 }
 
 impl Gate {
-    pub(super) fn new(role: Role, reader: SocketReader, writer: SocketWriter) -> Self {
+    pub(super) fn new(
+        role: Role,
+        reader: SocketReader,
+        writer: SocketWriter,
+        secret: Option<HandshakeSecret>,
+    ) -> Self {
         Self(Arc::new(Mutex::new(Ports {
             role,
             reader,
@@ -75,7 +80,7 @@ impl Gate {
             turn: Turn::Handshake,
             left: HANDSHAKE_LEN,
             flush_due: false,
-            incoming: Records::default(),
+            incoming: Records::new(secret),
             outgoing: Records::default(),
             hung_up: None,
         })))
@@ -90,7 +95,7 @@ impl Gate {
             Role::Client => incoming,
             Role::Server => outgoing,
         }
-        .into_hello()
+        .into_info()
     }
 
     /// The stream is about to be polled for this.

@@ -5,8 +5,11 @@ use rustls::CipherSuite;
 
 use crate::{options::TlsVersion, socket::TlsInfo};
 
+use super::alpn::HandshakeSecret;
+
 const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
+pub(super) const HANDSHAKE: u8 = 22;
+const ENCRYPTED: u8 = 23;
 const SERVER_HELLO: usize = 2;
 const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_SUPPORTED_VERSIONS: u16 = 43;
@@ -22,11 +25,28 @@ pub(super) struct Records {
     message: Vec<u8>,
     /// Whether the first message has come, or cannot come any more.
     done: bool,
-    hello: Option<TlsInfo>,
+    hello: Option<Hello>,
+    /// With what the first record of TLS 1.3 that is encrypted can be read, if that is wanted.
+    secret: Option<HandshakeSecret>,
+    encrypted: Vec<u8>,
+    /// Whether the current record is that one.
+    keeping: bool,
+}
+
+/// What the server has chosen.
+#[derive(Debug)]
+struct Hello {
+    version: TlsVersion,
+    cipher_suite: CipherSuite,
+    alpn: Option<Vec<u8>>,
 }
 
 impl Records {
-    const HEADER_LEN: usize = 5;
+    pub(super) const HEADER_LEN: usize = 5;
+
+    pub(super) fn new(secret: Option<HandshakeSecret>) -> Self {
+        Self { secret, ..Self::default() }
+    }
 
     /// How many bytes may be read before more is known.
     pub(super) fn missing(&self) -> usize {
@@ -40,6 +60,10 @@ impl Records {
             if let [kind, _, _, high, low] = *self.header {
                 self.kind = kind;
                 self.missing = u16::from_be_bytes([high, low]).into();
+                self.keeping = kind == ENCRYPTED && self.secret.is_some() && self.encrypted.is_empty();
+                if self.keeping {
+                    self.encrypted.append(&mut self.header);
+                }
                 self.header.clear();
                 // A warning, such as that the server has another name, may come first.
                 self.done |= !matches!(kind, ALERT | HANDSHAKE);
@@ -48,6 +72,9 @@ impl Records {
             return false;
         }
         self.missing = self.missing.saturating_sub(bytes.len());
+        if self.keeping {
+            self.encrypted.extend_from_slice(bytes);
+        }
         if self.kind == HANDSHAKE && !self.done {
             self.message.extend_from_slice(bytes);
             let mut message = Cursor(&self.message);
@@ -69,23 +96,35 @@ impl Records {
         }
     }
 
-    pub(super) fn into_hello(self) -> Option<TlsInfo> {
-        self.hello
+    /// What was agreed on, once the handshake is done.
+    pub(super) fn into_info(mut self) -> Option<TlsInfo> {
+        let Hello { version, cipher_suite, alpn } = self.hello?;
+        let reveal = |secret: HandshakeSecret| secret.reveal(cipher_suite, &mut self.encrypted);
+        Some(TlsInfo {
+            version,
+            cipher_suite: format!("{cipher_suite:?}"),
+            alpn: alpn.or_else(|| self.secret.and_then(reveal)),
+            client_certificates: Vec::new(),
+        })
     }
 }
 
 /// A reader of the integers and vectors that TLS is made of ([RFC 8446
 /// §3](https://www.rfc-editor.org/rfc/rfc8446#section-3)).
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn number(&mut self, len: usize) -> Option<usize> {
+    pub(super) fn number(&mut self, len: usize) -> Option<usize> {
         Some(self.take(len)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
     }
 
@@ -93,37 +132,44 @@ impl<'a> Cursor<'a> {
         u16::try_from(self.number(2)?).ok()
     }
 
+    /// What the extension of this kind among these says.
+    fn extension(&self, wanted: u16) -> Option<Self> {
+        let mut rest = Cursor(self.0);
+        while let Some(kind) = rest.u16() {
+            let extension = rest.vector(2)?;
+            if kind == wanted {
+                return Some(extension);
+            }
+        }
+        None
+    }
+
     /// A vector whose length stands before it in so many bytes.
-    fn vector(&mut self, len: usize) -> Option<Self> {
+    pub(super) fn vector(&mut self, len: usize) -> Option<Self> {
         let len = self.number(len)?;
         self.take(len).map(Cursor)
     }
 }
 
 /// [RFC 8446 §4.1.3](https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3).
-fn parse_hello(mut hello: Cursor<'_>) -> Option<TlsInfo> {
+fn parse_hello(mut hello: Cursor<'_>) -> Option<Hello> {
     let _legacy_version_and_random = hello.take(2 + 32)?;
     let _session = hello.vector(1)?;
     let cipher_suite = CipherSuite::from(hello.u16()?);
     let _compression = hello.take(1)?;
-    let mut version = TlsVersion::Tls12;
-    let mut alpn = None;
     // Before TLS 1.3 there need not be any.
-    let mut extensions = hello.vector(2).unwrap_or(Cursor(&[]));
-    while let Some(kind) = extensions.u16() {
-        let mut extension = extensions.vector(2)?;
-        match kind {
-            EXTENSION_SUPPORTED_VERSIONS if extension.u16()? == 0x0304 => version = TlsVersion::Tls13,
-            EXTENSION_ALPN => alpn = Some(extension.vector(2)?.vector(1)?.0.to_vec()),
-            _ => {}
-        }
-    }
-    Some(TlsInfo {
-        version,
-        cipher_suite: format!("{cipher_suite:?}"),
-        alpn,
-        client_certificates: Vec::new(),
+    let extensions = hello.vector(2).unwrap_or(Cursor(&[]));
+    let tls13 = extensions.extension(EXTENSION_SUPPORTED_VERSIONS).is_some_and(|version| version.0 == [3, 4]);
+    Some(Hello {
+        version: if tls13 { TlsVersion::Tls13 } else { TlsVersion::Tls12 },
+        cipher_suite,
+        alpn: chosen_protocol(extensions),
     })
+}
+
+/// The protocol among a server's extensions ([RFC 7301 §3.1](https://www.rfc-editor.org/rfc/rfc7301#section-3.1)).
+pub(super) fn chosen_protocol(extensions: Cursor<'_>) -> Option<Vec<u8>> {
+    Some(extensions.extension(EXTENSION_ALPN)?.vector(2)?.vector(1)?.0.to_vec())
 }
 
 #[cfg(test)]
@@ -149,7 +195,7 @@ mod tests {
         for chunk in chunks {
             records.put_all(chunk);
         }
-        records.into_hello()
+        records.into_info()
     }
 
     #[test]
