@@ -30,10 +30,12 @@ use std::{
 use async_net::{TcpListener, TcpStream};
 use common::{PipeReader, connected};
 use coro_websocket::{
-    Error, IoRead, IoWrite, Message, Opcode, SinkExt, StreamExt, TryFeedError, WrapOptions, wrap_io,
+    Error, FrameReader, IoRead, IoWrite, Message, Opcode, SinkExt, StreamExt, TryFeedError, WrapOptions,
+    wrap_io,
 };
 use fastrand::Rng;
 use futures::{
+    FutureExt,
     executor::block_on,
     io::{AsyncRead, AsyncWrite},
 };
@@ -488,4 +490,65 @@ fn a_pong_that_was_held_back_goes_out_as_soon_as_the_buffer_is_below_its_mark() 
     assert!(read.poll_next_unpin(&mut cx).is_pending());
     assert_eq!(write.stats().frames_out, 2);
     assert_eq!(write.buffered(), before - 800 + 2 + 4 + 1);
+}
+
+/// A transport that takes nothing until it is given a reading half. That is polled while the first bytes are written,
+/// as another thread may do at any time.
+#[derive(Clone, Default)]
+struct Meanwhile {
+    read: Arc<Mutex<Option<IoRead<PipeReader, Self>>>>,
+    polled: Arc<Mutex<Option<IoRead<PipeReader, Self>>>>,
+    taken: Arc<Mutex<Vec<u8>>>,
+}
+
+impl AsyncWrite for Meanwhile {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(mut read) = self.read.lock().unwrap().take() {
+            let mut cx = Context::from_waker(Waker::noop());
+            let polled = read.poll_next_unpin(&mut cx);
+            assert!(polled.is_pending(), "the echo is not out yet: {polled:?}");
+            *self.polled.lock().unwrap() = Some(read);
+        }
+        if self.polled.lock().unwrap().is_none() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.taken.lock().unwrap().extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// §5.5.1: "The application MUST NOT send any more data frames after sending a Close frame."
+#[test]
+fn what_waits_for_room_is_refused_when_the_echo_of_a_close_comes_before_it() {
+    let transport = Meanwhile::default();
+    let options = WrapOptions::client().write_buffer_len(1000);
+    let (mut far_write, read) = common::pipe(100);
+    let (mut read, mut write) = wrap_io(read, transport.clone(), options);
+    let mut cx = Context::from_waker(Waker::noop());
+    write.try_feed(Message::binary(vec![0; 1500])).unwrap();
+    far_write.put(&[0x89, 1, b'?']);
+    assert!(read.poll_next_unpin(&mut cx).is_ready(), "the Ping; there is no room for its Pong");
+    let mut sending = Box::pin(write.feed(Message::text("late")));
+    assert!(sending.as_mut().poll(&mut cx).is_pending(), "no room for this either");
+    // The reader finds the Close while the writer, which has the lock, makes room. It leaves the echo to that.
+    far_write.put(&[0x88, 0]);
+    *transport.read.lock().unwrap() = Some(read);
+    let sent = sending.as_mut().poll(&mut cx);
+    drop(sending);
+    let _ = write.flush().now_or_never();
+    let taken = transport.taken.lock().unwrap().clone();
+    let frames: Vec<_> = block_on(
+        FrameReader::new(&taken[..], WrapOptions::server()).map(|frame| frame.unwrap().opcode).collect(),
+    );
+    assert_eq!(frames, [Opcode::BINARY, Opcode::PONG, Opcode::CLOSE]);
+    assert!(matches!(sent, Poll::Ready(Err(Error::Closed))), "{sent:?}");
 }

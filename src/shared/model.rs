@@ -489,6 +489,26 @@ fn the_peers_close_is_echoed_once_while_others_send_and_close() {
 }
 
 #[test]
+fn nothing_that_waited_for_room_follows_the_echo_of_a_close() {
+    explore(2, || {
+        let script = [Message::ping("p"), Message::close(1000, "bye")];
+        let (mut read, mut write, peer) = connection(0, 1, &script);
+        block_on(write.feed(Message::text("a"))).unwrap();
+        let feeder = spawn(async move { write.feed(Message::text("b")).await.is_ok() });
+        let network = thread::spawn({
+            let peer = peer.clone();
+            move || peer.take(ROOMY)
+        });
+        assert!(read_to_end(&mut read).is_none());
+        network.join().unwrap();
+        let fed = feeder.join().unwrap();
+        let said = peer.said();
+        assert!(said.ends_with("close"), "{said}");
+        assert_eq!(said.contains('b'), fed, "{said}: what was accepted, and nothing else, goes out");
+    });
+}
+
+#[test]
 fn abort_lets_everybody_go() {
     explore(2, || {
         let (mut read, mut write, peer) = connection(1, 1, &[]);
