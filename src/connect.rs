@@ -139,7 +139,7 @@ impl Opening {
     fn new(options: &Options) -> Result<Self, Error> {
         options.settings.check()?;
         options.deflate.iter().try_for_each(Deflate::check)?;
-        let key = encode_key(entropy::draw()?);
+        let key = encode_key(entropy::draw_nonce()?);
         let request = encode_request(options, &authority(options)?, &key)?;
         Ok(Self { request, accept: accept_key(&key) })
     }

@@ -5,38 +5,50 @@ use std::cell::RefCell;
 
 use crate::error::Error;
 
-const POOL_LEN: usize = 4096;
+/// How many keys are drawn at once: 4 KiB.
+const KEYS: usize = 1024;
 
 struct Pool {
-    bytes: Box<[u8; POOL_LEN]>,
-    used: usize,
+    keys: [[u8; 4]; KEYS],
+    /// How many are left.
+    left: usize,
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = RefCell::new(Pool { bytes: Box::new([0; POOL_LEN]), used: POOL_LEN });
+    // All zero, with nothing to drop: no memory is taken before it is used, and nothing is to be checked when it is.
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { keys: [[0; 4]; KEYS], left: 0 }) };
 }
 
-/// `N` bytes (16 at most) that nobody can predict and nobody else got.
-pub(crate) fn draw<const N: usize>() -> Result<[u8; N], Error> {
-    POOL.try_with(|pool| pool.borrow_mut().draw()).unwrap_or_else(|_| {
-        // The thread is ending and its pool is gone.
-        let mut bytes = [0; N];
-        fill(&mut bytes)?;
-        Ok(bytes)
+/// A masking key: bytes that nobody can predict and nobody else got.
+#[inline]
+pub(crate) fn draw_key() -> Result<[u8; 4], Error> {
+    POOL.with_borrow_mut(|pool| {
+        if pool.left == 0 {
+            pool.refill()?;
+        }
+        pool.left -= 1;
+        // What is given out is wiped: no key can be read from memory later, and none comes twice.
+        Ok(pool.keys.get_mut(pool.left).map(std::mem::take).unwrap_or_default())
     })
 }
 
+/// The nonce of a handshake, likewise.
+pub(crate) fn draw_nonce() -> Result<[u8; 16], Error> {
+    let mut nonce = [[0; 4]; 4];
+    for part in &mut nonce {
+        *part = draw_key()?;
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(nonce.as_flattened());
+    Ok(bytes)
+}
+
 impl Pool {
-    fn draw<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        const { assert!(N <= POOL_LEN) }
-        if POOL_LEN - self.used < N {
-            fill(self.bytes.as_mut_slice())?;
-            self.used = 0;
-        }
-        let drawn = self.bytes.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut::<N>());
-        self.used += N;
-        // What was given out is wiped: no key can be read from memory later, and none comes twice.
-        Ok(drawn.map_or([0; N], |bytes| std::mem::replace(bytes, [0; N])))
+    #[cold]
+    fn refill(&mut self) -> Result<(), Error> {
+        fill(self.keys.as_flattened_mut())?;
+        self.left = KEYS;
+        Ok(())
     }
 }
 
@@ -52,13 +64,13 @@ mod tests {
 
     #[test]
     fn draws_do_not_repeat() {
-        let drawn: HashSet<[u8; 16]> = (0..10_000).map(|_| draw().unwrap()).collect();
+        let drawn: HashSet<[u8; 16]> = (0..10_000).map(|_| draw_nonce().unwrap()).collect();
         assert_eq!(drawn.len(), 10_000);
     }
 
     #[test]
     fn threads_draw_from_pools_of_their_own() {
-        let draws = || (0..1000).map(|_| draw::<8>().unwrap()).collect::<Vec<_>>();
+        let draws = || (0..1000).map(|_| draw_nonce().unwrap()).collect::<Vec<_>>();
         let other = std::thread::scope(|scope| scope.spawn(draws).join().unwrap());
         let here: HashSet<_> = draws().into_iter().collect();
         assert!(other.iter().all(|bytes| !here.contains(bytes)));

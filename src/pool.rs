@@ -15,7 +15,6 @@ const KEPT_COMPRESSORS: usize = 2;
 /// A vector above this capacity is not kept.
 const MAX_KEPT_CAPACITY: usize = 256 << 10;
 
-#[derive(Default)]
 struct Pool {
     chunks: Vec<Box<[u8]>>,
     vectors: Vec<Vec<u8>>,
@@ -26,8 +25,21 @@ struct Pool {
     compressors: Vec<([u8; 3], zlib_rs::Deflate)>,
 }
 
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            vectors: Vec::new(),
+            #[cfg(feature = "deflate")]
+            inflaters: Vec::new(),
+            #[cfg(feature = "deflate")]
+            compressors: Vec::new(),
+        }
+    }
+}
+
 thread_local! {
-    static POOL: RefCell<Pool> = RefCell::default();
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
 }
 
 /// An initialised buffer to read into, of [`CHUNK_LEN`] bytes. What it holds is old.

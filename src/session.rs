@@ -224,6 +224,7 @@ impl Outbound {
     }
 
     /// Whether this frame may go out. One that may not changes nothing.
+    #[inline]
     pub(crate) fn on_message(&mut self, message: &Message) -> Result<(), ProtocolError> {
         if self.checks == Checks::Off {
             return Ok(());
@@ -234,6 +235,12 @@ impl Outbound {
                 header.opcode() != Opcode::TEXT || simdutf8::basic::from_utf8(&message.payload).is_ok();
             return if valid { Ok(()) } else { Err(ProtocolError::InvalidUtf8) };
         }
+        self.on_other(message, header)
+    }
+
+    /// A control frame, or one of several of a message.
+    #[cold]
+    fn on_other(&mut self, message: &Message, header: Header) -> Result<(), ProtocolError> {
         let compressed = self.deflate && header.begins_compressed();
         if header.has_reserved_bits() && !compressed {
             return Err(ProtocolError::ReservedBits);

@@ -32,7 +32,7 @@ mod pings;
 mod push;
 mod signals;
 
-pub(crate) use accept::Refusal;
+pub(crate) use accept::{Outgoing, Refusal};
 pub(crate) use pings::Pings;
 pub(crate) use signals::{Flags, Signals, TimerWaker};
 
@@ -55,6 +55,8 @@ pub(crate) struct Shared<K> {
     close_timeout: Duration,
     masks: bool,
     raw: bool,
+    /// Whether compression was agreed on.
+    deflates: bool,
 }
 
 /// What has been counted so far.
@@ -167,36 +169,54 @@ struct After<K> {
     unflushed: bool,
     /// The transport has no room, and wakes everybody when it has: the count of its wake-ups then.
     blocked: Option<usize>,
-    /// Nobody waits for a Pong any more.
-    forget_pings: bool,
-    outlet: Option<K>,
+    /// The connection is over: nobody waits for a Pong any more.
+    is_ended: bool,
+    /// Seldom there is any, so that most of the time this costs nothing.
+    dropped: Option<Box<Dropped<K>>>,
+}
+
+/// What is to be dropped without the lock, since that may run anything.
+#[derive(Debug)]
+struct Dropped<K> {
+    transport: Option<K>,
     /// Wakers that others have replaced.
     wakers: Vec<Waker>,
 }
 
 impl<K> Default for After<K> {
+    #[inline]
     fn default() -> Self {
         Self {
             wake_read: false,
             wake_writers: false,
             unflushed: false,
             blocked: None,
-            forget_pings: false,
-            outlet: None,
-            wakers: Vec::new(),
+            is_ended: false,
+            dropped: None,
         }
+    }
+}
+
+impl<K> After<K> {
+    fn dropped(&mut self) -> &mut Dropped<K> {
+        self.dropped.get_or_insert_with(|| Box::new(Dropped { transport: None, wakers: Vec::new() }))
     }
 }
 
 impl<K: Outlet> Sending<K> {
     /// Whether frames may still be accepted.
+    #[inline]
     fn check_open(&self) -> Result<(), Error> {
-        // What was refused first is why the rest has failed.
-        match self.refused.as_ref().or(self.failed.as_ref()) {
-            Some(error) => Err(error.clone()),
-            None if self.close_end.is_some() => Err(Error::Closed),
-            None => Ok(()),
+        if self.refused.is_none() && self.failed.is_none() && self.close_end.is_none() {
+            return Ok(());
         }
+        Err(self.why_not_open())
+    }
+
+    #[cold]
+    fn why_not_open(&self) -> Error {
+        // What was refused first is why the rest has failed.
+        self.refused.as_ref().or(self.failed.as_ref()).cloned().unwrap_or(Error::Closed)
     }
 
     /// How many bytes of frames the transport has taken and flushed.
@@ -209,9 +229,10 @@ impl<K: Outlet> Sending<K> {
         self.outlet.as_ref().map_or(0, |outlet| outlet.accepted() - outlet.buffered() as u64)
     }
 
-    /// Whether the buffer is below its mark. A mark of zero means: whether it is empty.
+    /// Whether the buffer is below its mark.
+    #[inline]
     fn has_room(&self, high_water: usize) -> bool {
-        self.outlet.as_ref().is_none_or(|outlet| outlet.buffered() < high_water.max(1))
+        self.outlet.as_ref().is_none_or(|outlet| outlet.buffered() < high_water)
     }
 }
 
@@ -246,10 +267,12 @@ impl<K: Outlet> Shared<K> {
             slots: Mutex::default(),
             pings: Pings::default(),
             counts: Counts::default(),
-            high_water: settings.write_buffer_len,
+            // A mark of zero means: whether the buffer is empty.
+            high_water: settings.write_buffer_len.max(1),
             close_timeout: settings.close_timeout,
             masks: settings.masks(),
             raw,
+            deflates: settings.deflate.is_some(),
         })
     }
 
@@ -271,10 +294,14 @@ impl<K: Outlet> Shared<K> {
     }
 
     /// Locks the outgoing side, does something, lets go, and does what has come up meanwhile.
+    #[inline]
     fn with<T>(&self, work: impl FnOnce(&mut Sending<K>, &mut After<K>) -> T) -> T {
         let mut after = After::default();
         let done = work(&mut lock(&self.sending), &mut after);
-        self.look_after(self.finish(after));
+        let flags = self.finish(&mut after);
+        if flags & Flags::WORK != 0 {
+            self.look_after(flags);
+        }
         done
     }
 
@@ -285,6 +312,7 @@ impl<K: Outlet> Shared<K> {
         self.look_after(self.signals.look());
     }
 
+    #[cold]
     fn look_after(&self, mut flags: u32) {
         while flags & Flags::WORK != 0 {
             let mut after = After::default();
@@ -294,18 +322,29 @@ impl<K: Outlet> Shared<K> {
                 };
                 self.tend(&mut sending, &mut after);
             }
-            flags = self.finish(after);
+            flags = self.finish(&mut after);
         }
     }
 
-    /// Everything that must not happen under the lock. Gives the flags as they are after the unlock.
-    fn finish(&self, after: After<K>) -> u32 {
-        drop(after.outlet);
-        drop(after.wakers);
-        if after.forget_pings {
+    /// Everything that must not happen under the lock. Gives the flags as they were after the unlock, by the one
+    /// read-modify-write that must follow it.
+    #[inline]
+    fn finish(&self, after: &mut After<K>) -> u32 {
+        let flags = if after.unflushed { self.signals.raise(Flags::UNFLUSHED) } else { self.signals.look() };
+        let parked = after.unflushed && flags & Flags::PARKED != 0;
+        let waiters = after.wake_writers && flags & Flags::WAITERS != 0;
+        if after.is_ended || after.wake_read || parked || waiters {
+            self.wake(after, parked);
+        }
+        flags
+    }
+
+    #[cold]
+    fn wake(&self, after: &mut After<K>, parked: bool) {
+        drop(after.dropped.take());
+        if after.is_ended {
             self.pings.clear();
         }
-        let parked = after.unflushed && self.signals.raise(Flags::UNFLUSHED) & Flags::PARKED != 0;
         // Where the transport is still to wake everybody, `Read` is woken then. It may just have done so, before
         // `Read` waited.
         if after.wake_read || (parked && after.blocked != Some(self.signals.transport_wakes())) {
@@ -314,7 +353,6 @@ impl<K: Outlet> Shared<K> {
         if after.wake_writers {
             self.signals.wake_writers();
         }
-        self.signals.look()
     }
 
     fn tend(&self, sending: &mut Sending<K>, after: &mut After<K>) {

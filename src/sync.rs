@@ -25,3 +25,21 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         Err(TryLockError::WouldBlock) => None,
     }
 }
+
+/// A number that no other thread has while this one lives; never zero.
+#[cfg(not(coro_websocket_loom))]
+#[inline]
+pub(crate) fn thread_mark() -> usize {
+    // The address of something that each thread has. Another one gets the same only once this one has ended.
+    thread_local! {
+        static MARK: [u8; 1] = const { [0] };
+    }
+    MARK.with(|mark| mark.as_ptr().addr())
+}
+
+#[cfg(coro_websocket_loom)]
+pub(crate) fn thread_mark() -> usize {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    hasher.hash_one(loom::thread::current().id()) as usize | 1
+}

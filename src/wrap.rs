@@ -282,7 +282,8 @@ where
     K: Sink<Message> + Unpin,
     K::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn push(&mut self, mut message: Message) -> Result<usize, Error> {
+    fn push(&mut self, message: &mut Message) -> Result<usize, Error> {
+        let mut message = std::mem::take(message);
         message.mask = self.mask.unwrap_or(message.mask);
         message.len = message.payload.len() as u64;
         let wire_len = wire_len(&message);

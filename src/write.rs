@@ -18,7 +18,7 @@ use crate::{
     options::Checks,
     prepared::PreparedFrame,
     session::{Outbound, closing::CloseFrames},
-    shared::{Flags, Refusal, Shared, Stats},
+    shared::{Flags, Outgoing, Refusal, Shared, Stats},
     writer::{FrameWriter, Outlet},
 };
 
@@ -72,16 +72,6 @@ impl<K: Outlet> Write<K> {
         Self { id: shared.add_writer(), shared, rules, checks, sending, compression: true }
     }
 
-    fn poll_send(
-        &mut self,
-        slot: &mut Option<Message>,
-        wire_len: &mut usize,
-        flush: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        self.shared.poll_send(self.id, &mut self.rules, slot, wire_len, flush, cx)
-    }
-
     /// Sends one frame: resolves when the transport has it, whatever others have buffered behind it. The same as
     /// [`SinkExt::send`](futures::SinkExt::send), at the cost of one lock instead of three.
     ///
@@ -94,8 +84,11 @@ impl<K: Outlet> Write<K> {
     ///
     /// Dropping the future before the frame is accepted sends nothing; afterwards the frame goes out all the
     /// same, flushed by whoever polls a half next.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.write(message).await.map(drop)
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        let mut outgoing = Outgoing::from(message.into());
+        poll_fn(move |cx| {
+            self.shared.poll_send(self.id, &mut self.rules, &mut outgoing, true, cx).map_ok(drop)
+        })
     }
 
     /// Sends one frame like [`send`](Self::send) and gives its length on the wire, header and key included; where it
@@ -108,11 +101,9 @@ impl<K: Outlet> Write<K> {
     /// # Cancel safety
     ///
     /// As [`send`](Self::send).
-    pub async fn write(&mut self, message: impl Into<Message>) -> Result<usize, Error> {
-        let mut slot = Some(message.into());
-        let mut wire_len = 0;
-        poll_fn(|cx| self.poll_send(&mut slot, &mut wire_len, true, cx)).await?;
-        Ok(wire_len)
+    pub fn write(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<usize, Error>> {
+        let mut outgoing = Outgoing::from(message.into());
+        poll_fn(move |cx| self.shared.poll_send(self.id, &mut self.rules, &mut outgoing, true, cx))
     }
 
     /// Buffers one frame, waiting only for room. The same as [`SinkExt::feed`](futures::SinkExt::feed), at the
@@ -125,9 +116,11 @@ impl<K: Outlet> Write<K> {
     /// # Cancel safety
     ///
     /// Dropping the future before it resolves sends nothing.
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        let mut slot = Some(message.into());
-        poll_fn(|cx| self.poll_send(&mut slot, &mut 0, false, cx)).await
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        let mut outgoing = Outgoing::from(message.into());
+        poll_fn(move |cx| {
+            self.shared.poll_send(self.id, &mut self.rules, &mut outgoing, false, cx).map_ok(drop)
+        })
     }
 
     /// Buffers one frame, or hands it back when that would have to wait.
@@ -137,10 +130,12 @@ impl<K: Outlet> Write<K> {
     /// [`TryFeedError::Full`] above the mark, or while another clone's fragmented message is open;
     /// [`TryFeedError::Refused`] where [`send`](Self::send) would fail.
     pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
-        self.shared.try_feed(self.id, &mut self.rules, message.into()).map_err(|refusal| match refusal {
-            Refusal::Full(message) => TryFeedError::Full(message),
-            Refusal::Error(message, error) => TryFeedError::Refused { message, error },
-        })
+        let mut message = message.into();
+        match self.shared.try_feed(self.id, &mut self.rules, &mut message) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Full) => Err(TryFeedError::Full(message)),
+            Err(Refusal::Error(error)) => Err(TryFeedError::Refused { message, error }),
+        }
     }
 
     /// Sends a whole message of text. Gives its length on the wire.
@@ -152,8 +147,8 @@ impl<K: Outlet> Write<K> {
     /// # Cancel safety
     ///
     /// As [`send`](Self::send).
-    pub async fn text(&mut self, text: impl Into<String>) -> Result<usize, Error> {
-        self.write(Message::text(text)).await
+    pub fn text(&mut self, text: impl Into<String>) -> impl Future<Output = Result<usize, Error>> {
+        self.write(Message::text(text))
     }
 
     /// Sends a whole message of bytes. Gives its length on the wire.
@@ -165,8 +160,8 @@ impl<K: Outlet> Write<K> {
     /// # Cancel safety
     ///
     /// As [`send`](Self::send).
-    pub async fn binary(&mut self, payload: impl Into<bytes::Bytes>) -> Result<usize, Error> {
-        self.write(Message::binary(payload)).await
+    pub fn binary(&mut self, payload: impl Into<bytes::Bytes>) -> impl Future<Output = Result<usize, Error>> {
+        self.write(Message::binary(payload))
     }
 
     /// The frame as this connection sends it, by whichever way: compressed, if others that agreed on the same

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{io::AsyncWrite, sink::Sink};
+use futures::{future::poll_fn, io::AsyncWrite, sink::Sink};
 
 use crate::{
     deflate::{Deflater, Sending},
@@ -30,8 +30,9 @@ pub(crate) mod sealed {
 
     #[expect(unnameable_types, reason = "sealed: nobody else implements it")]
     pub trait Outlet: Unpin {
-        /// Accepts one frame, whole, whatever it says. Gives its length on the wire.
-        fn push(&mut self, message: Message) -> Result<usize, Error>;
+        /// Accepts one frame, whole, whatever it says. Gives its length on the wire. What is left of the message has
+        /// no meaning; it is dropped by the caller, outside locks.
+        fn push(&mut self, message: &mut Message) -> Result<usize, Error>;
 
         /// How many bytes of frames wait for the transport.
         fn buffered(&self) -> usize;
@@ -141,7 +142,48 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.io
     }
 
+    /// Sends one frame: resolves when the transport has it. The same as
+    /// [`SinkExt::send`](futures::SinkExt::send), in fewer steps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the writer goes on.
+    /// [`Error::Io`] where the transport fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the frame is accepted sends nothing; afterwards it goes out with the next flush.
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        let mut slot = Some(message.into());
+        poll_fn(move |cx| {
+            if let Some(message) = &mut slot {
+                ready!(self.poll_room(cx))?;
+                self.accept(message)?;
+                slot = None;
+            }
+            let target = self.progress.accepted;
+            sealed::Outlet::poll_flush_to(self, cx, target)
+        })
+    }
+
+    #[inline]
+    fn accept(&mut self, message: &mut Message) -> Result<(), Error> {
+        self.rules.on_message(message).map_err(Error::Invalid)?;
+        sealed::Outlet::push(self, message).map(drop)
+    }
+
+    /// Writes until not more than the mark waits.
+    #[inline]
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.queue.len() <= self.high_water {
+            return Poll::Ready(Ok(()));
+        }
+        let target = self.progress.accepted - self.high_water as u64;
+        self.poll_drain_to(cx, target)
+    }
+
     /// Writes until the transport has taken everything before `target`.
+    #[inline]
     fn poll_drain_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
         while self.progress.accepted - (self.queue.len() as u64) < target && self.queue.len() > 0 {
             match ready!(self.poll_write(cx)) {
@@ -153,17 +195,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     }
 
     /// Writes once: as much as the transport takes of what waits.
+    #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let io = Pin::new(&mut self.io);
-        let written = if let Some(bytes) = self.queue.in_one_piece() {
-            ready!(io.poll_write(cx, bytes))?
-        } else {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.queue.next(&mut slices);
-            match slices.get(..count).unwrap_or(&slices) {
-                [one] => ready!(io.poll_write(cx, one))?,
-                several => ready!(io.poll_write_vectored(cx, several))?,
-            }
+        let written = match self.queue.in_one_piece() {
+            Some(bytes) => ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?,
+            None => ready!(self.poll_write_pieces(cx))?,
         };
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -171,22 +207,37 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.queue.consume(written);
         Poll::Ready(Ok(()))
     }
+
+    fn poll_write_pieces(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let io = Pin::new(&mut self.io);
+        if let Some(pieces) = self.queue.in_two_pieces() {
+            return io.poll_write_vectored(cx, &pieces.map(IoSlice::new));
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.queue.next(&mut slices);
+        match slices.get(..count).unwrap_or(&slices) {
+            [one] => io.poll_write(cx, one),
+            several => io.poll_write_vectored(cx, several),
+        }
+    }
 }
 
 impl<W: AsyncWrite + Unpin> Outlet for FrameWriter<W> {}
 
 impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
-    fn push(&mut self, mut message: Message) -> Result<usize, Error> {
+    #[inline]
+    fn push(&mut self, message: &mut Message) -> Result<usize, Error> {
         if let Some(deflater) = &mut self.deflater {
-            deflater.on_message(&mut message)?;
+            deflater.on_message(message)?;
         }
         let masked = match self.mask {
             MaskBy::Role(masked) => masked,
             MaskBy::Frame => message.mask,
         };
         // §5.3: "the masking key needs to be unpredictable": drawn when the payload is fixed.
-        let masking_key = if masked { Some(entropy::draw()?) } else { None };
-        let wire_len = self.queue.push(&Header::of(&message, masking_key), message.payload);
+        let masking_key = if masked { Some(entropy::draw_key()?) } else { None };
+        let header = Header::of(message, masking_key);
+        let wire_len = self.queue.push(&header, &mut message.payload);
         self.progress.accepted += wire_len as u64;
         Ok(wire_len)
     }
@@ -203,6 +254,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
         self.progress.flushed
     }
 
+    #[inline]
     fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
         while self.progress.flushed < target {
             let drained = self.poll_drain_to(cx, target)?;
@@ -244,16 +296,12 @@ impl<W: AsyncWrite + Unpin> Sink<Message> for FrameWriter<W> {
 
     /// Ready while less than [`WrapOptions::write_buffer_len`] is buffered; writes what is above.
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.queue.len() > self.high_water {
-            let target = self.progress.accepted - self.high_water as u64;
-            ready!(self.poll_drain_to(cx, target))?;
-        }
-        Poll::Ready(Ok(()))
+        self.poll_room(cx)
     }
 
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.rules.on_message(&message).map_err(Error::Invalid)?;
-        sealed::Outlet::push(&mut *self, message).map(drop)
+    #[inline]
+    fn start_send(mut self: Pin<&mut Self>, mut message: Message) -> Result<(), Error> {
+        self.accept(&mut message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -9,8 +9,8 @@ mod common;
 use allocation_counter::{AllocationInfo, measure};
 use common::duplex;
 use coro_websocket::{
-    Deflate, Error, FrameReader, FrameWriter, Message, Opcode, ProtocolError, SinkExt, StreamExt,
-    WrapOptions, codec, wrap_io,
+    Deflate, Error, FrameReader, FrameWriter, Message, Opcode, ProtocolError, StreamExt, WrapOptions, codec,
+    wrap_io,
 };
 use futures::{FutureExt, executor::block_on};
 

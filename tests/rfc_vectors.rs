@@ -11,7 +11,7 @@ mod common;
 
 use common::{alone, drive::drive, wire};
 use coro_websocket::{
-    FrameReader, FrameWriter, Message, Opcode, Role, SinkExt, StreamExt, WrapOptions,
+    FrameReader, FrameWriter, Message, Opcode, Role, StreamExt, WrapOptions,
     codec::{self, Header},
 };
 

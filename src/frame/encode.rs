@@ -51,45 +51,71 @@ struct Large {
 
 impl Queue {
     /// How many bytes wait.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Accepts one frame, whole. The payload is not masked yet, whatever the header says.
-    pub(crate) fn push(&mut self, header: &Header, payload: Bytes) -> usize {
-        self.make_room(&payload);
+    /// Accepts one frame, whole. The payload is not masked yet, whatever the header says; it is taken where it is
+    /// not copied.
+    #[inline]
+    pub(crate) fn push(&mut self, header: &Header, payload: &mut Bytes) -> usize {
+        let payload_len = payload.len();
+        let copied = payload_len < if header.masking_key.is_some() { MASK_LATE_FROM } else { COPY_BELOW };
+        let needed = header::ROOM + if copied { payload_len } else { 0 };
+        if self.small.capacity() - self.small.len() < needed {
+            self.make_room(needed);
+        }
         let start = self.small.len();
         header.encode(&mut self.small);
-        let wire_len = self.small.len() - start + payload.len();
+        let wire_len = self.small.len() - start + payload_len;
         self.len += wire_len;
         match header.masking_key {
-            Some(key) if payload.len() < MASK_LATE_FROM => extend_masked(&mut self.small, &payload, key),
-            None if payload.len() < COPY_BELOW => self.small.extend_from_slice(&payload),
-            masking_key => self.large.push_back(Large { after: self.small.len(), payload, masking_key }),
+            masking_key if !copied => self.push_large(std::mem::take(payload), masking_key),
+            Some(key) => extend_masked(&mut self.small, payload, key),
+            None => self.small.extend_from_slice(payload),
         }
         wire_len
     }
 
+    fn push_large(&mut self, payload: Bytes, masking_key: Option<[u8; 4]>) {
+        self.large.push_back(Large { after: self.small.len(), payload, masking_key });
+    }
+
     /// A buffer of one's own is small. What outgrows it goes into one of the pool, which is given back when it is
     /// empty, so that in the long run nothing is allocated and an idle connection holds next to nothing.
-    fn make_room(&mut self, payload: &Bytes) {
-        let copied = if payload.len() < MASK_LATE_FROM { payload.len() } else { 0 };
-        let needed = self.small.len() + header::MAX_LEN + copied;
-        if needed <= self.small.capacity() || self.small.capacity() > KEPT {
-            return;
-        }
-        if needed <= KEPT {
+    #[cold]
+    fn make_room(&mut self, needed: usize) {
+        if self.small.capacity() > KEPT {
+            self.small.reserve(needed);
+        } else if self.small.len() + needed <= KEPT {
             self.small.reserve_exact(KEPT - self.small.len());
         } else {
             let mut larger = pool::take_vector();
+            larger.reserve(self.small.len() + needed);
             larger.extend_from_slice(&self.small);
             self.small = larger;
         }
     }
 
     /// Everything that waits, where it is in one piece.
+    #[inline]
     pub(crate) fn in_one_piece(&self) -> Option<&[u8]> {
         if self.large.is_empty() && self.masked.is_empty() { self.small.get(self.taken..) } else { None }
+    }
+
+    /// Everything that waits, where it is one frame whose payload goes out as it is.
+    #[inline]
+    pub(crate) fn in_two_pieces(&self) -> Option<[&[u8]; 2]> {
+        let head = self.small.get(self.taken..).filter(|head| !head.is_empty())?;
+        match self.large.front()? {
+            Large { after, payload, masking_key: None }
+                if self.large.len() == 1 && *after == self.small.len() && self.masked.is_empty() =>
+            {
+                Some([head, payload])
+            }
+            _ => None,
+        }
     }
 
     /// What to write next, in order: the first of the slices, as many as it says.
@@ -144,9 +170,25 @@ impl Queue {
     }
 
     /// So much of it has been written.
+    #[inline]
     pub(crate) fn consume(&mut self, written: usize) {
-        let mut left = written.min(self.len);
-        self.len -= left;
+        if written < self.len {
+            return self.consume_part(written);
+        }
+        self.len = 0;
+        self.taken = 0;
+        self.small.clear();
+        while self.large.pop_front().is_some() {}
+        if self.small.capacity() > KEPT || self.masked.capacity() > 0 || self.large.capacity() > SLICES {
+            self.give_back();
+        }
+    }
+
+    /// So much of it has been written, and something is left.
+    #[cold]
+    fn consume_part(&mut self, written: usize) {
+        let mut left = written;
+        self.len -= written;
         let part = left.min(self.masked.len() - self.masked_taken);
         self.masked_taken += part;
         left -= part;
@@ -166,30 +208,26 @@ impl Queue {
             self.large.pop_front();
         }
         self.taken += left;
-        self.tidy();
-    }
-
-    /// Gives back what is not needed.
-    fn tidy(&mut self) {
-        if self.len == 0 {
-            self.taken = 0;
-            self.masked_taken = 0;
-            self.small.clear();
-            if self.small.capacity() > KEPT {
-                pool::give_vector(std::mem::take(&mut self.small));
-            }
-            if self.masked.capacity() > 0 {
-                pool::give_vector(std::mem::take(&mut self.masked));
-            }
-            if self.large.capacity() > SLICES {
-                self.large = VecDeque::new();
-            }
-        } else if self.taken >= pool::CHUNK_LEN && self.taken > self.small.len() / 2 {
+        if self.taken >= pool::CHUNK_LEN && self.taken > self.small.len() / 2 {
             self.small.drain(..self.taken);
             for large in &mut self.large {
                 large.after -= self.taken;
             }
             self.taken = 0;
+        }
+    }
+
+    /// Gives back what is not needed while nothing waits.
+    fn give_back(&mut self) {
+        self.masked_taken = 0;
+        if self.small.capacity() > KEPT {
+            pool::give_vector(std::mem::take(&mut self.small));
+        }
+        if self.masked.capacity() > 0 {
+            pool::give_vector(std::mem::take(&mut self.masked));
+        }
+        if self.large.capacity() > SLICES {
+            self.large = VecDeque::new();
         }
     }
 }

@@ -5,6 +5,9 @@ use super::{FrameView, Message, Opcode};
 /// The longest header: two bytes, a 64-bit length, a masking key.
 pub(crate) const MAX_LEN: usize = 14;
 
+/// How much room [`Header::encode`] takes at most: some bytes more than it leaves.
+pub(crate) const ROOM: usize = 16;
+
 /// All of a frame but its payload
 /// ([RFC 6455 §5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +29,10 @@ const RSV3: u8 = 0x10;
 impl Header {
     /// The header of the frame that carries this message; its `mask` and `len` are not looked at.
     #[must_use]
+    #[inline]
     pub fn of(message: &Message, masking_key: Option<[u8; 4]>) -> Self {
         let &Message { fin, rsv1, rsv2, rsv3, opcode, ref payload, .. } = message;
-        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        let bit = |set: bool, bit: u8| u8::from(set) * bit;
         let first = bit(fin, FIN) | bit(rsv1, RSV1) | bit(rsv2, RSV2) | bit(rsv3, RSV3) | opcode.bits();
         Self { first, masking_key, len: payload.len() as u64 }
     }
@@ -81,21 +85,24 @@ impl Header {
     /// ([RFC 6455 §5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
     #[inline]
     pub fn encode(&self, target: &mut Vec<u8>) {
-        let first = self.first;
-        let mask_bit = if self.masking_key.is_some() { 0x80 } else { 0 };
-        match (u8::try_from(self.len), u16::try_from(self.len)) {
-            (Ok(len @ ..=125), _) => target.extend_from_slice(&[first, mask_bit | len]),
-            (_, Ok(len)) => {
-                let [a, b] = len.to_be_bytes();
-                target.extend_from_slice(&[first, mask_bit | 126, a, b]);
-            }
-            _ => {
-                let [a, b, c, d, e, f, g, h] = self.len.to_be_bytes();
-                target.extend_from_slice(&[first, mask_bit | 127, a, b, c, d, e, f, g, h]);
-            }
-        }
-        if let Some(key) = self.masking_key {
-            target.extend_from_slice(&key);
+        // Short headers are built in a register, appended as a whole and cut: no byte by byte, no unknown length.
+        let (first, key) = (u64::from(self.first), u64::from(self.masking_key.map_or(0, u32::from_le_bytes)));
+        let masked = u64::from(self.masking_key.is_some());
+        let keep = target.len() + if self.masking_key.is_some() { 4 } else { 0 };
+        if self.len < 126 {
+            let bytes = first | (masked << 7 | self.len) << 8 | key << 16;
+            target.extend_from_slice(&bytes.to_le_bytes());
+            target.truncate(keep + 2);
+        } else if let Ok(len) = u16::try_from(self.len) {
+            let bytes = first | (masked << 7 | 126) << 8 | u64::from(len.swap_bytes()) << 16 | key << 32;
+            target.extend_from_slice(&bytes.to_le_bytes());
+            target.truncate(keep + 4);
+        } else {
+            let [first, second, ..] = (first | (masked << 7 | 127) << 8).to_le_bytes();
+            let [a, b, c, d, e, f, g, h] = self.len.to_be_bytes();
+            let [i, j, k, l, ..] = key.to_le_bytes();
+            target.extend_from_slice(&[first, second, a, b, c, d, e, f, g, h, i, j, k, l]);
+            target.truncate(keep + 10);
         }
     }
 

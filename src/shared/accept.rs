@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::channel::oneshot;
 
-use super::{After, Sending, Shared, Shut};
+use super::{After, Sending, Shared, Shut, Writer};
 use crate::{
     clock,
     error::Error,
@@ -19,13 +20,29 @@ use crate::{
 /// Why a frame was not accepted.
 pub(crate) enum Refusal {
     /// There is no room now. Nothing has happened.
-    Full(Message),
+    Full,
     /// It may not be sent.
-    Error(Message, Error),
+    Error(Error),
+}
+
+/// A frame to be sent.
+pub(crate) struct Outgoing {
+    /// Has no meaning once it was accepted.
+    message: Message,
+    /// Its length on the wire, once it was accepted.
+    wire_len: Option<usize>,
+}
+
+impl From<Message> for Outgoing {
+    #[inline]
+    fn from(message: Message) -> Self {
+        Self { message, wire_len: None }
+    }
 }
 
 impl<K: Outlet> Sending<K> {
     /// Whether this writer may stage a frame: there is room, and its last one does not wait.
+    #[inline]
     fn is_ready(&self, id: usize, high_water: usize) -> bool {
         self.has_room(high_water) && self.writers.get(id).is_some_and(|writer| !writer.waiting)
     }
@@ -43,6 +60,7 @@ impl<K: Outlet> Sending<K> {
 
 impl<K: Outlet> Shared<K> {
     /// Whether this frame may be sent now, by the state of the connection and the rules of its writer.
+    #[inline]
     fn check(&self, sending: &Sending<K>, rules: &mut Outbound, message: &Message) -> Result<(), Error> {
         // A second Close is fine, and changes nothing.
         if message.opcode != Opcode::CLOSE || sending.close_end.is_none() {
@@ -52,50 +70,68 @@ impl<K: Outlet> Shared<K> {
     }
 
     /// Accepts a frame that was checked: into the buffer, or into the line behind another writer's message. Gives
-    /// its length on the wire.
+    /// its length on the wire. What is left of the message has no meaning.
+    #[inline]
     fn accept(
         &self,
         sending: &mut Sending<K>,
         after: &mut After<K>,
         id: usize,
-        message: Message,
+        message: &mut Message,
+    ) -> Result<usize, Error> {
+        let waits = sending.must_wait(id, message) || !sending.waiting.is_empty();
+        if waits || message.opcode == Opcode::CLOSE || self.raw {
+            return self.accept_other(sending, after, id, message);
+        }
+        self.place(sending, after, id, message, |writer| writer.plain)
+    }
+
+    /// Accepts a frame that is no mere addition to the buffer.
+    #[cold]
+    fn accept_other(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        message: &mut Message,
     ) -> Result<usize, Error> {
         if self.raw {
             let wire_len = self.push(sending, after, message)?;
             return Ok(sending.aim(id, wire_len));
         }
         if message.opcode == Opcode::CLOSE {
-            let wire_len = self.push_close(sending, after, message)?;
+            let wire_len = self.push_close(sending, after, std::mem::take(message))?;
             return Ok(sending.aim(id, wire_len));
         }
-        if sending.must_wait(id, &message) {
+        if sending.must_wait(id, message) {
             let masking_key = self.masks.then_some([0; 4]);
-            let wire_len = Header::of(&message, masking_key).wire_len() + message.payload.len();
-            sending.waiting.push_back((id, message));
+            let wire_len = Header::of(message, masking_key).wire_len() + message.payload.len();
+            sending.waiting.push_back((id, std::mem::take(message)));
             if let Some(writer) = sending.writers.get_mut(id) {
                 writer.waiting = true;
                 writer.waiting_plain = writer.plain;
             }
             return Ok(wire_len);
         }
-        let plain = sending.writers.get(id).is_some_and(|writer| writer.plain);
-        let wire_len = self.place(sending, after, id, message, plain)?;
+        let wire_len = self.place(sending, after, id, message, |writer| writer.plain)?;
         self.release_waiting(sending, after);
         Ok(wire_len)
     }
 
+    #[inline]
     fn place(
         &self,
         sending: &mut Sending<K>,
         after: &mut After<K>,
         id: usize,
-        message: Message,
-        plain: bool,
+        message: &mut Message,
+        is_plain: impl FnOnce(&Writer) -> bool,
     ) -> Result<usize, Error> {
-        let data = message.opcode.is_data();
-        let fin = message.fin;
-        if let Some(outlet) = &mut sending.outlet {
-            outlet.set_compression(!plain);
+        let (data, fin) = (message.opcode.is_data(), message.fin);
+        if self.deflates
+            && let Some(outlet) = &mut sending.outlet
+        {
+            outlet.set_compression(!sending.writers.get(id).is_some_and(is_plain));
         }
         let wire_len = self.push(sending, after, message)?;
         if data {
@@ -107,10 +143,9 @@ impl<K: Outlet> Shared<K> {
     /// A message has ended: those that waited for it go on, until one of them begins another.
     fn release_waiting(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         while sending.open.is_none()
-            && let Some((id, message)) = sending.waiting.pop_front()
+            && let Some((id, mut message)) = sending.waiting.pop_front()
         {
-            let plain = sending.writers.get(id).is_some_and(|writer| writer.waiting_plain);
-            let placed = self.place(sending, after, id, message, plain);
+            let placed = self.place(sending, after, id, &mut message, |writer| writer.waiting_plain);
             if let Some(writer) = sending.writers.get_mut(id) {
                 writer.waiting = false;
                 writer.lost = placed.is_err();
@@ -120,10 +155,13 @@ impl<K: Outlet> Shared<K> {
     }
 
     fn park(&self, after: &mut After<K>, id: usize, cx: &Context<'_>) {
-        after.wakers.extend(self.signals.park_writer(id, cx.waker()));
+        if let Some(replaced) = self.signals.park_writer(id, cx.waker()) {
+            after.dropped().wakers.push(replaced);
+        }
     }
 
     /// Everything before `target` is to be flushed; if that takes a while, the writer is woken.
+    #[inline]
     fn poll_drain(
         &self,
         sending: &mut Sending<K>,
@@ -136,12 +174,39 @@ impl<K: Outlet> Shared<K> {
         if drained.is_ready() {
             return drained;
         }
+        self.park_draining(sending, after, id, target, cx)
+    }
+
+    #[cold]
+    fn park_draining(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        target: u64,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
         self.park(after, id, cx);
         // The transport may have woken everybody before we were in the list.
         self.drain(sending, after, target)
     }
 
+    #[inline]
     fn poll_room(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if sending.is_ready(id, self.high_water) {
+            return Poll::Ready(Ok(()));
+        }
+        self.wait_for_room(sending, after, id, cx)
+    }
+
+    #[cold]
+    fn wait_for_room(
         &self,
         sending: &mut Sending<K>,
         after: &mut After<K>,
@@ -163,6 +228,7 @@ impl<K: Outlet> Shared<K> {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn poll_flushed(
         &self,
         sending: &mut Sending<K>,
@@ -220,58 +286,78 @@ impl<K: Outlet> Shared<K> {
         &self,
         id: usize,
         rules: &mut Outbound,
-        message: Message,
+        mut message: Message,
     ) -> Result<usize, Error> {
         self.with(|sending, after| {
             self.check(sending, rules, &message)?;
-            self.accept(sending, after, id, message)
+            self.accept(sending, after, id, &mut message)
         })
     }
 
-    pub(crate) fn try_feed(&self, id: usize, rules: &mut Outbound, message: Message) -> Result<(), Refusal> {
+    /// Accepts the frame if that needs no waiting. Where it may not be sent, or not now, it is left as it is.
+    pub(crate) fn try_feed(
+        &self,
+        id: usize,
+        rules: &mut Outbound,
+        message: &mut Message,
+    ) -> Result<(), Refusal> {
         self.with(|sending, after| {
-            if sending.check_open().is_ok()
+            if (!sending.is_ready(id, self.high_water) || sending.must_wait(id, message))
                 && message.opcode != Opcode::CLOSE
-                && (!sending.is_ready(id, self.high_water) || sending.must_wait(id, &message))
+                && sending.check_open().is_ok()
             {
-                return Err(Refusal::Full(message));
+                return Err(Refusal::Full);
             }
-            if let Err(error) = self.check(sending, rules, &message) {
-                return Err(Refusal::Error(message, error));
-            }
-            self.accept(sending, after, id, message)
-                .map(drop)
-                .map_err(|error| Refusal::Error(Message::default(), error))
+            self.check(sending, rules, message).map_err(Refusal::Error)?;
+            self.accept(sending, after, id, message).map(drop).map_err(Refusal::Error)
         })
     }
 
-    /// Accepts the frame in `slot` once there is room, and, with `flush`, waits until it is out: all under one
-    /// lock where nothing has to wait.
+    /// Accepts the frame once there is room, and, with `flush`, waits until it is out: all under one lock where
+    /// nothing has to wait. Gives its length on the wire.
+    #[inline]
     pub(crate) fn poll_send(
         &self,
         id: usize,
         rules: &mut Outbound,
-        slot: &mut Option<Message>,
-        wire_len: &mut usize,
+        outgoing: &mut Outgoing,
         flush: bool,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        self.with(|sending, after| {
-            if let Some(message) = slot {
-                if message.opcode != Opcode::CLOSE {
-                    sending.check_open()?;
-                    ready!(self.poll_room(sending, after, id, cx))?;
-                }
-                if let Some(message) = slot.take() {
-                    self.check(sending, rules, &message)?;
-                    if message.opcode == Opcode::CLOSE && sending.is_closed() {
-                        return Poll::Ready(Ok(()));
-                    }
-                    *wire_len = self.accept(sending, after, id, message)?;
-                }
+    ) -> Poll<Result<usize, Error>> {
+        let sent = self.with(|sending, after| {
+            let Outgoing { message, wire_len } = outgoing;
+            if let Some(len) = *wire_len {
+                return self.poll_flushed(sending, after, id, cx).map_ok(|()| len);
             }
-            if flush { self.poll_flushed(sending, after, id, cx) } else { Poll::Ready(Ok(())) }
-        })
+            if message.opcode != Opcode::CLOSE && !sending.is_ready(id, self.high_water) {
+                sending.check_open()?;
+                ready!(self.wait_for_room(sending, after, id, cx))?;
+            }
+            // Only now: what made room may also have placed the echo of a Close, which nothing may follow.
+            self.check(sending, rules, message)?;
+            if message.opcode == Opcode::CLOSE && sending.is_closed() {
+                return Poll::Ready(Ok(0));
+            }
+            let len = self.accept(sending, after, id, message)?;
+            *wire_len = Some(len);
+            if !flush {
+                return Poll::Ready(Ok(len));
+            }
+            match &sending.outlet {
+                // No frame waits in line, so this one is the last in the buffer.
+                Some(outlet) if sending.waiting.is_empty() => {
+                    let target = outlet.accepted();
+                    self.poll_drain(sending, after, id, target, cx)
+                }
+                _ => self.poll_flushed(sending, after, id, cx),
+            }
+            .map_ok(|()| len)
+        });
+        if sent.is_pending() && outgoing.wire_len.is_some() {
+            // Nothing is kept twice while this waits. Dropped outside the lock.
+            outgoing.message.payload = Bytes::new();
+        }
+        sent
     }
 
     /// Sends a Ping that is waited for, which it is from the moment that it is accepted: Pings are answered in the
@@ -288,9 +374,9 @@ impl<K: Outlet> Shared<K> {
                 sending.check_open()?;
                 ready!(self.poll_room(sending, after, id, cx))?;
                 let (payload, receiver) = self.pings.register(clock::now());
-                let ping = Message::ping(payload.to_vec());
+                let mut ping = Message::ping(payload.to_vec());
                 self.check(sending, rules, &ping)?;
-                self.accept(sending, after, id, ping)?;
+                self.accept(sending, after, id, &mut ping)?;
                 *pong = Some(receiver);
             }
             self.poll_flushed(sending, after, id, cx)
@@ -311,13 +397,13 @@ impl<K: Outlet> Shared<K> {
                 return self.poll_drain(sending, after, id, u64::MAX, cx);
             }
             if sending.close_end.is_none() {
-                let close = Message { opcode: Opcode::CLOSE, ..Message::default() };
+                let mut close = Message { opcode: Opcode::CLOSE, ..Message::default() };
                 match sending.check_open() {
                     // Closed is what was asked for.
                     Err(Error::Closed) => return Poll::Ready(Ok(())),
                     open => open?,
                 }
-                self.accept(sending, after, id, close)?;
+                self.accept(sending, after, id, &mut close)?;
             }
             let target = sending.close_end.unwrap_or(u64::MAX);
             match self.poll_drain(sending, after, id, target, cx) {

@@ -22,6 +22,7 @@ impl<K: Outlet> Shared<K> {
         after: &mut After<K>,
         target: u64,
     ) -> Poll<Result<(), Error>> {
+        let signals = &*self.signals;
         loop {
             if let Some(error) = &sending.failed {
                 return Poll::Ready(Err(error.clone()));
@@ -34,41 +35,43 @@ impl<K: Outlet> Shared<K> {
             if flushed >= target && sending.shut != Shut::Wanted {
                 return Poll::Ready(Ok(()));
             }
-            let wakes = self.signals.transport_wakes();
+            let wakes = signals.transport_wakes();
             if sending.blocked_at == Some(wakes) {
                 // Nothing has changed since it had no room.
                 after.blocked = Some(wakes);
                 return Poll::Pending;
             }
             let mut cx = Context::from_waker(&self.transport_waker);
-            self.signals.begin_poll();
+            signals.begin_poll();
             let mut polled = outlet.poll_flush_to(&mut cx, target);
-            if polled.is_ready() && sending.shut == Shut::Wanted && outlet.flushed() == outlet.accepted() {
+            if sending.shut == Shut::Wanted && polled.is_ready() && outlet.flushed() == outlet.accepted() {
                 // A transport that cannot be shut any more is as good as shut.
                 match outlet.poll_shut(&mut cx) {
                     Poll::Ready(_) => {
                         sending.shut = Shut::Done;
-                        self.signals.raise(Flags::SHUT);
+                        signals.raise(Flags::SHUT);
                         after.wake_read = true;
                     }
                     Poll::Pending => polled = Poll::Pending,
                 }
             }
-            if self.signals.end_poll() {
+            signals.end_poll();
+            if signals.transport_wakes() != wakes {
                 after.wake_read = true;
                 after.wake_writers = true;
             }
-            if outlet.flushed() != flushed {
+            let flushed_now = outlet.flushed();
+            if flushed_now != flushed {
                 after.wake_writers = true;
             }
-            if outlet.flushed() == outlet.accepted() {
+            if flushed_now == outlet.accepted() {
                 after.unflushed = false;
-                if self.signals.has(Flags::UNFLUSHED) {
-                    self.signals.clear(Flags::UNFLUSHED);
+                if signals.has(Flags::UNFLUSHED) {
+                    signals.clear(Flags::UNFLUSHED);
                 }
             }
-            if sending.close_end.is_some_and(|end| outlet.flushed() >= end)
-                && self.signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
+            if sending.close_end.is_some_and(|end| flushed_now >= end)
+                && signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
             {
                 after.wake_read = true;
             }
@@ -113,8 +116,8 @@ impl<K: Outlet> Shared<K> {
                 && sending.check_open().is_ok()
                 && (sending.has_room(self.high_water) || sending.timers.lacks_ping())
             {
-                let beat = if ping { Message::ping(Bytes::new()) } else { Message::pong(Bytes::new()) };
-                let _ = self.push(sending, after, beat);
+                let mut beat = if ping { Message::ping(Bytes::new()) } else { Message::pong(Bytes::new()) };
+                let _ = self.push(sending, after, &mut beat);
                 if ping && let Some(outlet) = &sending.outlet {
                     sending.timers.on_ping(outlet.accepted());
                 }
@@ -141,14 +144,14 @@ impl<K: Outlet> Shared<K> {
     pub(super) fn end(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         if let Some(outlet) = sending.outlet.take() {
             sending.flushed = outlet.flushed();
-            after.outlet = Some(outlet);
+            after.dropped().transport = Some(outlet);
         }
         sending.failed.get_or_insert(Error::Closed);
         sending.waiting.clear();
         sending.alarm.disarm();
         lock(&self.slots).over = true;
         self.signals.raise(Flags::STOP | Flags::CLOSED);
-        after.forget_pings = true;
+        after.is_ended = true;
         after.wake_read = true;
         after.wake_writers = true;
     }

@@ -62,8 +62,8 @@ struct Line {
 impl Outlet for Line {}
 
 impl writer::sealed::Outlet for Line {
-    fn push(&mut self, message: Message) -> Result<usize, Error> {
-        self.queue.extend(std::iter::repeat_n(message, PARTS));
+    fn push(&mut self, message: &mut Message) -> Result<usize, Error> {
+        self.queue.extend(std::iter::repeat_n(message.clone(), PARTS));
         self.accepted += PARTS as u64;
         Ok(PARTS)
     }

@@ -22,7 +22,7 @@ impl<K: Outlet> Shared<K> {
         if sending.check_open().is_ok() {
             while !pongs.is_empty() && sending.has_room(self.high_water) {
                 let Some(payload) = pongs.pop_front() else { break };
-                if self.push(sending, after, Message::pong(payload)).is_err() {
+                if self.push(sending, after, &mut Message::pong(payload)).is_err() {
                     break;
                 }
             }
@@ -44,11 +44,13 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
+    /// Accepts a frame, whole. What is left of the message has no meaning.
+    #[inline]
     pub(super) fn push(
         &self,
         sending: &mut Sending<K>,
         after: &mut After<K>,
-        message: Message,
+        message: &mut Message,
     ) -> Result<usize, Error> {
         let Some(outlet) = &mut sending.outlet else {
             return Err(Error::Closed);
@@ -77,13 +79,13 @@ impl<K: Outlet> Shared<K> {
         &self,
         sending: &mut Sending<K>,
         after: &mut After<K>,
-        close: Message,
+        mut close: Message,
     ) -> Result<usize, Error> {
         if sending.close_end.is_some() {
             return Ok(0);
         }
         let said = CloseFrame::parse(&close.payload).ok();
-        let wire_len = self.push(sending, after, close)?;
+        let wire_len = self.push(sending, after, &mut close)?;
         sending.close_end = sending.outlet.as_ref().map(|outlet| outlet.accepted());
         sending.open = None;
         for (id, _) in sending.waiting.drain(..) {

@@ -5,7 +5,7 @@ use std::{
     task::{Wake, Waker},
 };
 
-use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock, thread_mark};
 
 /// The bits of one atomic.
 #[derive(Debug)]
@@ -30,24 +30,20 @@ impl Flags {
     pub(crate) const READER_GONE: u32 = 1 << 6;
     /// Writers wait.
     pub(crate) const WAITERS: u32 = 1 << 7;
-    /// The transport is being polled, under the lock.
-    pub(crate) const POLLING: u32 = 1 << 8;
-    /// It has said meanwhile that it has room.
-    pub(crate) const WOKEN: u32 = 1 << 9;
     /// Our Close frame has been accepted.
-    pub(crate) const CLOSING: u32 = 1 << 10;
+    pub(crate) const CLOSING: u32 = 1 << 8;
     /// Our Close frame has been flushed.
-    pub(crate) const CLOSE_FLUSHED: u32 = 1 << 11;
+    pub(crate) const CLOSE_FLUSHED: u32 = 1 << 9;
     /// The transport's writing side has been ended.
-    pub(crate) const SHUT: u32 = 1 << 12;
+    pub(crate) const SHUT: u32 = 1 << 10;
     /// The transport's writing side has failed.
-    pub(crate) const WRITE_FAILED: u32 = 1 << 13;
+    pub(crate) const WRITE_FAILED: u32 = 1 << 11;
     /// `Read` is to look why it must stop.
-    pub(crate) const STOP: u32 = 1 << 14;
+    pub(crate) const STOP: u32 = 1 << 12;
     /// `Read` is to judge whether the peer is dead.
-    pub(crate) const SILENT: u32 = 1 << 15;
+    pub(crate) const SILENT: u32 = 1 << 13;
     /// Nothing can be sent any more.
-    pub(crate) const CLOSED: u32 = 1 << 16;
+    pub(crate) const CLOSED: u32 = 1 << 14;
 }
 
 /// Flags and wakers. As a waker itself, it is the one that the transport under the writers gets.
@@ -56,6 +52,8 @@ pub(crate) struct Signals {
     flags: AtomicU32,
     /// How often the transport has said that it has room.
     transport_wakes: AtomicUsize,
+    /// The mark of the thread that polls the transport, under the lock; zero: none.
+    polled_by: AtomicUsize,
     table: Mutex<Table>,
 }
 
@@ -80,37 +78,37 @@ impl Signals {
     }
 
     /// Gives the flags as they were.
+    #[inline]
     pub(crate) fn raise(&self, flags: u32) -> u32 {
         self.flags.fetch_or(flags, Ordering::AcqRel)
     }
 
     /// Gives the flags as they were.
+    #[inline]
     pub(crate) fn clear(&self, flags: u32) -> u32 {
         self.flags.fetch_and(!flags, Ordering::AcqRel)
     }
 
     /// How often the transport has said that it has room.
+    #[inline]
     pub(crate) fn transport_wakes(&self) -> usize {
         self.transport_wakes.load(Ordering::Acquire)
     }
 
-    /// The transport is going to be polled: a wake-up that comes meanwhile only counts, since wakers must not run
-    /// under the lock that the transport is under.
+    /// The transport is going to be polled. A wake-up from inside of that only counts, since wakers must not run under
+    /// the lock that the transport is under. One from another thread runs them: that thread does not have the lock.
+    ///
+    /// No order is needed: a thread always sees what it has stored itself.
+    #[inline]
     pub(crate) fn begin_poll(&self) {
-        self.raise(Flags::POLLING);
+        self.polled_by.store(thread_mark(), Ordering::Relaxed);
     }
 
-    /// The transport was polled. Whether a wake-up came meanwhile, which is to be passed on after the unlock.
-    pub(crate) fn end_poll(&self) -> bool {
-        self.clear(Flags::POLLING | Flags::WOKEN) & Flags::WOKEN != 0
-    }
-
-    /// Leaves a wake-up to whoever is polling the transport, if somebody is.
-    fn leave_to_poller(&self) -> bool {
-        let leave = |flags| Some(if flags & Flags::POLLING == 0 { flags } else { flags | Flags::WOKEN });
-        self.flags
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, leave)
-            .is_ok_and(|flags| flags & Flags::POLLING != 0)
+    /// The transport was polled. Whoever did so is to wake everybody after the unlock where the count of wake-ups has
+    /// changed.
+    #[inline]
+    pub(crate) fn end_poll(&self) {
+        self.polled_by.store(0, Ordering::Relaxed);
     }
 
     /// `Read` is about to wait. Gives the flags as they were before it said so.
@@ -186,11 +184,13 @@ impl Wake for Signals {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.transport_wakes.fetch_add(1, Ordering::AcqRel);
-        // By a read-modify-write: a writer that has just put itself into the table either is seen here or sees the
-        // new count.
-        if !self.leave_to_poller() {
-            self.wake_all();
+        if self.polled_by.load(Ordering::Relaxed) == thread_mark() {
+            return;
         }
+        // A read-modify-write: a writer that has just put itself into the table either is seen here or sees the new
+        // count.
+        self.look();
+        self.wake_all();
     }
 }
 
