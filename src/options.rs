@@ -102,7 +102,8 @@ impl Heartbeat {
 
     /// Sends a Ping every interval. When no byte at all comes from the peer within the timeout (the interval,
     /// unless [`timeout`](Self::timeout) says otherwise), the reader gives
-    /// [`Error::TimedOut`](crate::Error::TimedOut).
+    /// [`Error::TimedOut`](crate::Error::TimedOut). While nobody reads, for whoever would is busy sending, a peer that
+    /// takes nothing of what is sent has as long again; then the writer gives that error.
     #[must_use]
     pub const fn ping(every: Duration) -> Self {
         Self { every, timeout: Some(every) }

@@ -229,10 +229,16 @@ impl<K: Outlet> Sending<K> {
         self.outlet.as_ref().map_or(0, |outlet| outlet.accepted() - outlet.buffered() as u64)
     }
 
+    /// How many bytes of frames wait for the transport.
+    #[inline]
+    fn buffered(&self) -> usize {
+        self.outlet.as_ref().map_or(0, |outlet| outlet.buffered())
+    }
+
     /// Whether the buffer is below its mark.
     #[inline]
     fn has_room(&self, high_water: usize) -> bool {
-        self.outlet.as_ref().is_none_or(|outlet| outlet.buffered() < high_water)
+        self.buffered() < high_water
     }
 }
 
@@ -500,6 +506,6 @@ impl<K: Outlet> Shared<K> {
     }
 
     pub(crate) fn buffered(&self) -> usize {
-        self.with(|sending, _| sending.outlet.as_ref().map_or(0, |outlet| outlet.buffered()))
+        self.with(|sending, _| sending.buffered())
     }
 }

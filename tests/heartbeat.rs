@@ -208,6 +208,60 @@ fn halves_that_nobody_polls_judge_nobody() {
     });
 }
 
+/// An echo to a peer that only asks: nobody reads while the answer waits, so nobody would see that it is dead.
+#[test]
+fn a_writer_that_waits_in_vain_is_told_where_nobody_reads() {
+    let options = WrapOptions::server().heartbeat(Heartbeat::ping(TICK)).write_buffer_len(100);
+    let (mut read, mut write, _far, mut far_write) = server(1000, options);
+    block_on(async {
+        far_write.put(&masked(&Message::binary(vec![7; 800])));
+        let echo = read.next().await.unwrap().unwrap();
+        far_write.put(&masked(&Message::text("unread")));
+        write.send(echo.clone()).await.unwrap();
+        let sent = write.send(echo.clone()).await;
+        assert!(matches!(sent, Err(Error::TimedOut(Phase::Heartbeat))), "{sent:?}");
+        assert!(matches!(write.send(echo).await, Err(Error::TimedOut(Phase::Heartbeat))));
+        // What it said before is still there to be read; then nobody is.
+        assert_eq!(read.next().await.unwrap().unwrap().as_text(), Some("unread"));
+        assert!(matches!(read.next().await, Some(Err(Error::TimedOut(Phase::Heartbeat)))));
+        assert!(read.next().await.is_none());
+    });
+}
+
+/// A peer that reads nothing but speaks is alive where somebody hears it.
+#[test]
+fn a_writer_waits_as_long_as_the_peer_is_heard() {
+    let options = WrapOptions::server().heartbeat(Heartbeat::ping(TICK).timeout(3 * TICK));
+    let (mut read, mut write, mut far, mut far_write) = server(100, options);
+    block_on(async {
+        let mut sending = Box::pin(write.send(Message::binary(vec![7; 1000])));
+        for _ in 0..20 {
+            far_write.put(&masked(&Message::pong("")));
+            let heard = Box::pin(async {
+                Timer::after(TICK).await;
+                read.next().await
+            });
+            match select(sending, heard).await {
+                Either::Left((sent, _)) => panic!("{sent:?}"),
+                Either::Right((heard, waits)) => {
+                    assert_eq!(heard.unwrap().unwrap().opcode, Opcode::PONG);
+                    sending = waits;
+                }
+            }
+        }
+        let drained = async {
+            loop {
+                far.take_all();
+                Timer::after(TICK / 8).await;
+            }
+        };
+        match select(sending, Box::pin(drained)).await {
+            Either::Left((sent, _)) => sent.unwrap(),
+            Either::Right(_) => panic!("it does not end"),
+        }
+    });
+}
+
 #[test]
 fn heartbeats_end_with_our_close() {
     let options = WrapOptions::server().heartbeat(TICK).close_timeout(Duration::from_secs(60));

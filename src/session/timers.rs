@@ -13,6 +13,8 @@ pub(crate) struct Due {
     pub(crate) beat: Option<bool>,
     /// The peer has been silent for too long, unless the transport holds bytes that nobody read yet.
     pub(crate) silence: bool,
+    /// For as long again nobody has read, and nothing was written: if something waits to be, it waits in vain.
+    pub(crate) stuck: bool,
     /// The closing handshake has taken too long.
     pub(crate) close: bool,
 }
@@ -44,7 +46,7 @@ struct Awaited {
     written: u64,
     /// How many will have been written when the Ping is; `None` while it could not even be buffered.
     end: Option<u64>,
-    /// Whether the reader has been told.
+    /// Whether the reader has been told. From then on `written` is what had been by then.
     told: bool,
 }
 
@@ -84,7 +86,7 @@ impl Timers {
 
     /// So many bytes have been written.
     pub(crate) fn on_written(&mut self, written: u64) {
-        if let Some(awaited) = &mut self.awaited {
+        if let Some(awaited) = self.awaited.as_mut().filter(|awaited| !awaited.told) {
             awaited.written = written;
         }
     }
@@ -108,13 +110,15 @@ impl Timers {
         self.awaited = self.awaited.filter(|awaited| awaited.received == received);
         if let Some(awaited) = &mut self.awaited
             && awaited.deadline <= now
-            && !awaited.told
         {
+            let again = now.checked_add(timeout).unwrap_or(now);
             let was_out = awaited.end.is_some_and(|end| end <= awaited.written);
-            if !was_out && awaited.written < written {
+            if awaited.told {
+                due.stuck = awaited.written == written && !slept(awaited.deadline, now, timeout);
+                (awaited.written, awaited.deadline) = (written, again);
+            } else if !was_out && awaited.written < written {
                 // The Ping stood behind what a slow peer has been taking: it lives.
-                awaited.written = written;
-                awaited.deadline = now.checked_add(timeout).unwrap_or(now);
+                (awaited.written, awaited.deadline) = (written, again);
             } else if slept(awaited.deadline, now, timeout) {
                 // The machine slept, or nobody polled: the peer gets a new Ping and the whole time again.
                 self.awaited = None;
@@ -122,6 +126,7 @@ impl Timers {
             } else {
                 awaited.told = true;
                 due.silence = true;
+                (awaited.written, awaited.deadline) = (written, again);
             }
         }
         if due.beat.is_some() && self.awaited.is_none() {
@@ -138,7 +143,7 @@ impl Timers {
 
     /// When to look again.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let awaited = self.awaited.filter(|awaited| !awaited.told).map(|awaited| awaited.deadline);
+        let awaited = self.awaited.map(|awaited| awaited.deadline);
         [self.close_at, self.next_beat, awaited].into_iter().flatten().min()
     }
 }
@@ -227,6 +232,25 @@ mod tests {
         timers.on_ping(1000);
         timers.on_written(0);
         assert!(timers.due(start + 20 * S, heard(0)).silence);
+    }
+
+    #[test]
+    fn where_nobody_reads_a_peer_that_takes_nothing_has_the_time_twice() {
+        let (mut timers, start) = start(Heartbeat::ping(10 * S));
+        let mut due = |seconds: u32, written| {
+            let due = timers.due(start + seconds * S, Traffic { received: 0, written });
+            timers.on_written(written);
+            (due.silence, due.stuck)
+        };
+        assert_eq!(due(10, 0), (false, false));
+        assert_eq!(due(20, 0), (true, false));
+        assert_eq!(due(25, 1), (false, false));
+        assert_eq!(due(30, 1), (false, false), "it has taken something");
+        assert_eq!(due(40, 1), (false, true));
+        assert_eq!(due(60, 1), (false, false), "nobody has polled for long");
+        assert_eq!(due(70, 1), (false, true));
+        timers.due(start + 71 * S, heard(1));
+        assert!(!timers.due(start + 80 * S, Traffic { received: 1, written: 1 }).stuck, "it lives");
     }
 
     #[test]

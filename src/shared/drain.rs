@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{After, Flags, Sending, Shared, Shut};
 use crate::{
     clock,
-    error::Error,
+    error::{Error, Phase},
     frame::Message,
     session::timers::Traffic,
     sync::{Ordering, lock},
@@ -126,6 +126,10 @@ impl<K: Outlet> Shared<K> {
                 self.counts.silent_at.store(received, Ordering::Relaxed);
                 self.signals.raise(Flags::SILENT);
                 after.wake_read = true;
+            }
+            if due.stuck && sending.failed.is_none() && sending.buffered() > 0 {
+                // Where the task that reads waits for the writing, nobody else will notice.
+                self.fail_writing(sending, after, Error::TimedOut(Phase::Heartbeat));
             }
             if due.close {
                 let _ = self.drain(sending, after, u64::MAX);
