@@ -3,25 +3,26 @@
 //!
 //! ```text
 //! cargo run --release --example echo_server -- [--tls CERTIFICATE KEY] [--protocol NAME]... [--max-message BYTES]
-//!     [--deflate[=PARAMS]] ADDRESS
+//!     [--heartbeat SECONDS] [--deflate[=PARAMS]] ADDRESS
 //! ```
 //!
 //! `ADDRESS` is a host and a port, such as `127.0.0.1:9001`, or a `ws` or `wss` URL; with port 0 the system chooses
 //! one. The first line of output is the URL to connect to. `--tls` encrypts, with PEM files; `--protocol` is a
-//! subprotocol to speak, the preferred one first; `--deflate` accepts compression, with parameters such as
+//! subprotocol to speak, the preferred one first; `--heartbeat` is the time between Pings, and until a client that is
+//! silent is given up; `--deflate` accepts compression, with parameters such as
 //! `server_no_context_takeover,client_max_window_bits=10`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
-use coro_websocket::{Origins, Read, Server, ServerOptions, ServerTls, StreamExt, Write, serve};
+use coro_websocket::{Heartbeat, Origins, Read, Server, ServerOptions, ServerTls, StreamExt, Write, serve};
 use deflate::Compressed as _;
 
 #[path = "args/deflate.rs"]
 mod deflate;
 
 const USAGE: &str = "usage: echo_server [--tls CERTIFICATE KEY] [--protocol NAME]... [--max-message BYTES] \
-                     [--deflate[=PARAMS]] ADDRESS";
+                     [--heartbeat SECONDS] [--deflate[=PARAMS]] ADDRESS";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut options = ServerOptions::default()
@@ -43,6 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--max-message" => {
                 let bytes = value()?.parse()?;
                 options = options.max_message_len(bytes).max_frame_len(bytes);
+            }
+            "--heartbeat" => {
+                let every = Duration::from_secs(value()?.parse()?);
+                options = options.heartbeat(Heartbeat::ping(every));
             }
             _ if let Some(params) = deflate::params(&arg) => options = options.compressed(params)?,
             _ if arg.starts_with('-') || address.is_some() => return Err(USAGE.into()),
