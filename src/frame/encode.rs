@@ -23,6 +23,9 @@ const MASK_CHUNK: usize = 64 << 10;
 /// Up to this capacity the buffer is kept while it is empty.
 const KEPT: usize = 128;
 
+/// For so many large payloads as well.
+const KEPT_LARGE: usize = 1;
+
 /// How many slices go into one vectored write at most.
 pub(crate) const SLICES: usize = 16;
 
@@ -79,6 +82,10 @@ impl Queue {
     }
 
     fn push_large(&mut self, payload: Bytes, masking_key: Option<[u8; 4]>) {
+        if self.large.capacity() == 0 {
+            // Most go out alone; room for one is kept, as it costs little.
+            self.large.reserve_exact(KEPT_LARGE);
+        }
         self.large.push_back(Large { after: self.small.len(), payload, masking_key });
     }
 
@@ -179,7 +186,7 @@ impl Queue {
         self.taken = 0;
         self.small.clear();
         while self.large.pop_front().is_some() {}
-        if self.small.capacity() > KEPT || self.masked.capacity() > 0 || self.large.capacity() > SLICES {
+        if self.small.capacity() > KEPT || self.masked.capacity() > 0 || self.large.capacity() > KEPT_LARGE {
             self.give_back();
         }
     }
@@ -226,7 +233,7 @@ impl Queue {
         if self.masked.capacity() > 0 {
             pool::give_vector(std::mem::take(&mut self.masked));
         }
-        if self.large.capacity() > SLICES {
+        if self.large.capacity() > KEPT_LARGE {
             self.large = VecDeque::new();
         }
     }
