@@ -117,11 +117,46 @@ where
 mod tests {
     use super::*;
     use futures::{executor::block_on, io::Cursor};
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    /// Gives so many bytes at a time.
+    struct Packets<'a>(&'a [u8], usize);
+
+    impl AsyncRead for Packets<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            let (packet, rest) = self.0.split_at(self.1.min(self.0.len()).min(buf.len()));
+            buf[..packet.len()].copy_from_slice(packet);
+            self.0 = rest;
+            Poll::Ready(Ok(packet.len()))
+        }
+    }
 
     #[test]
     fn frames_in_the_packet_of_the_request_are_kept() {
         let mut read = Cursor::new("GET / HTTP/1.1\r\nHost: h\r\n\r\n\u{1}frames");
         let (request, leftover) = block_on(read_request(&mut read, HeadLimits::default())).unwrap();
         assert_eq!((request.header("host"), leftover.as_slice()), (Some("h"), &b"\x01frames"[..]));
+    }
+
+    /// RUSTSEC-2023-0065: a head that is parsed again with every packet takes quadratic time. It is looked at once, as
+    /// it comes, and parsed once, when it is whole.
+    #[test]
+    fn head_of_one_byte_per_packet_takes_no_more_than_twice_the_work_of_one_packet() {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(16_000));
+        let work = |len: usize| {
+            let mut packets = Packets(head.as_bytes(), len);
+            let head = block_on(read_head(&mut packets, HeadLimits::default(), Vec::new())).unwrap();
+            assert_eq!(Request::parse(&head).unwrap().header("host"), Some("h"));
+            head.work
+        };
+        assert!(work(1) <= 2 * work(usize::MAX), "{} {}", work(1), work(usize::MAX));
     }
 }

@@ -81,10 +81,23 @@ fn served<T: Send + 'static>(server: &Server, clients: impl FnOnce() -> T + Send
     clients.join().unwrap()
 }
 
+/// What makes a refusal a whole answer: it says that it is the last, how long it is, and what would be right.
+fn check_refusal(answer: &str, status: u16, without_body: bool) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    assert!(header("Connection").unwrap().starts_with("close"), "{answer}");
+    let len: usize = header("Content-Length").unwrap().parse().unwrap();
+    assert!(len > 0 && body.len() == if without_body { 0 } else { len }, "{answer}");
+    assert_eq!(header("Upgrade"), (status == 426).then_some("websocket"), "{answer}");
+    assert!(status != 426 || header("Sec-WebSocket-Version") == Some("13"), "{answer}");
+    assert_eq!(header("Allow"), (status == 405).then_some("GET"), "{answer}");
+}
+
 /// RUSTSEC-2021-0078, RUSTSEC-2021-0079, RUSTSEC-2021-0020, RUSTSEC-2020-0008 (hyper): what two readers of one head
 /// may read differently. CVE-2024-37890 (ws), CVE-2026-65624 (cowboy), CVE-2026-54465, CVE-2026-61666
 /// (websocket-driver): heads without end, without what must be there, with a malformed Host. CVE-2026-45541 (ESP-IDF):
-/// malformed lists. CVE-2026-54463 (websocket-driver): drafts. GHSA-c4j6-fc7j-m34r (Next.js): requests for elsewhere.
+/// malformed lists. CVE-2026-54463, CVE-2026-54466 (websocket-driver): drafts. GHSA-c4j6-fc7j-m34r (Next.js): requests
+/// for elsewhere. CVE-2018-14732, CVE-2019-13611, CVE-2019-13209: pages of others.
 #[test]
 fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
     let and = |line: &str| format!("GET / HTTP/1.1\r\n{line}\r\n{KEYED}");
@@ -108,6 +121,9 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
         (and("X: y\r\n".repeat(59).trim_end()), 101),
         (and("X: y\r\n".repeat(60).trim_end()), 431),
         (and("X: y\r\n".repeat(10_000).trim_end()), 431),
+        // Without any of those that must be there.
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(64)), 400),
         (and(&format!("X: {}", "y".repeat(16 << 10))), 431),
         (and(&format!("X: {}", "y".repeat(1 << 20))), 431),
         ("y".repeat(1 << 20), 431),
@@ -126,11 +142,16 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
         (and("Sec-WebSocket-Version: 8"), 426),
         (with(": 13", ": 8"), 426),
         (with(": 13", ": 0"), 426),
+        (with(": 13", ": 14"), 426),
+        (with(": 13", ": 013"), 426),
         (with(": 13", ": 13, 8"), 426),
         (with(": 13", ":"), 426),
         (with("Sec-WebSocket-Version: 13\r\n", ""), 400),
         (with("Upgrade: websocket\r\n", "Upgrade: h2c\r\n"), 400),
         (with("Connection: Upgrade", "Connection: close"), 400),
+        (with("Connection: Upgrade\r\n", ""), 400),
+        (with("Upgrade: websocket\r\n", ""), 400),
+        (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), 400),
         // The drafts before the RFC.
         (and("Sec-WebSocket-Key1: 1 2\r\nSec-WebSocket-Key2: 1 2\r\nContent-Length: 8"), 400),
         // Method and version of HTTP.
@@ -151,6 +172,8 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
         (and("Content-Length: +0"), 400),
         (and("Transfer-Encoding: chunked"), 400),
         (and("Transfer-Encoding: identity"), 400),
+        (and("Content-Length: 0\r\nTransfer-Encoding: chunked"), 400),
+        (and("Content-Length: x"), 400),
         // Where to.
         (start("GET http://h/ HTTP/1.1"), 101),
         (start("GET HTTP://H:80 HTTP/1.1"), 101),
@@ -203,8 +226,7 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} {answer:?}");
             assert!(in_order || *status == 101, "{shown:?}");
             if *status != 101 {
-                assert!(answer.contains("\r\nConnection: close"), "{answer}");
-                assert_eq!(answer.contains("\r\nUpgrade: websocket\r\n"), *status == 426, "{answer}");
+                check_refusal(&answer, *status, head.starts_with("HEAD "));
             }
         }
         patient.write_all(last.as_bytes()).unwrap();
@@ -509,6 +531,33 @@ fn whatever_races_each_client_is_handed_out_or_sees_the_end() {
         assert!(block_on(server.accept()).unwrap().is_none());
         assert!(block_on(server.incoming()).unwrap().is_none());
     }
+}
+
+/// CVE-2025-11677 (libwebsockets): a handshake that failed left something that was used again. Here clients hang up, or
+/// take everything back, after each byte of it.
+#[test]
+fn handshake_that_ends_at_any_byte_leaves_nothing() {
+    let server = bind(ServerOptions::default());
+    let address = server.local_addr().unwrap();
+    served(&server, move || {
+        for len in 0..valid().len() {
+            for reset in [false, true] {
+                let mut stream = raw(address);
+                stream.write_all(&valid().as_bytes()[..len]).unwrap();
+                if reset {
+                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                    continue;
+                }
+                stream.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(rest(&mut stream), (String::new(), true), "{len}");
+            }
+        }
+        let mut last = raw(address);
+        last.write_all(valid().as_bytes()).unwrap();
+        last.shutdown(Shutdown::Write).unwrap();
+        assert!(rest(&mut last).0.starts_with("HTTP/1.1 101 "));
+    });
+    assert_eq!(server.connections(), 0);
 }
 
 /// A client that is refused is no reason to keep anything of it.

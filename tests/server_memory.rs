@@ -3,16 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::TcpStream,
     pin::{Pin, pin},
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use allocation_counter::measure;
-use coro_websocket::{Error, Message, Read, Request, Server, ServerOptions, StreamExt, Write, codec, serve};
-use futures::executor::block_on;
+use coro_websocket::{
+    AcceptOptions, Error, Message, Read, Request, Server, ServerOptions, StreamExt, Write, accept_io, codec,
+    serve,
+};
+use futures::{
+    executor::block_on,
+    io::{AsyncRead, sink},
+};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -100,4 +106,52 @@ fn client_costs_little_at_every_stage() {
     println!("arrived, half a head, open, after an echo: {stages:?} bytes");
     assert!(stages.iter().all(|each| *each < 4 << 10), "{stages:?}");
     assert!(stages[3] - stages[2] < 256, "{stages:?}");
+}
+
+/// Gives so many bytes at a time, and counts how often it is asked.
+struct Packets<'a> {
+    bytes: &'a [u8],
+    len: usize,
+    asked: usize,
+}
+
+impl AsyncRead for &mut Packets<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.asked += 1;
+        if self.asked % 2 == 1 {
+            // Each packet is waited for.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let len = self.len.min(self.bytes.len()).min(buf.len());
+        buf[..len].copy_from_slice(&self.bytes[..len]);
+        self.bytes = &self.bytes[len..];
+        Poll::Ready(Ok(len))
+    }
+}
+
+/// RUSTSEC-2023-0065 / CVE-2023-43669 (tungstenite): a head that was read again with every packet. The work of looking
+/// at its bytes is counted beside the code that does it.
+#[test]
+fn head_of_one_byte_per_packet_allocates_and_asks_no_more_than_one_packet() {
+    let mut head = REQUEST.to_vec();
+    head.truncate(head.len() - 2);
+    head.extend(format!("X: {}\r\n\r\n", "x".repeat((16 << 10) - head.len() - 7)).bytes());
+    assert_eq!(head.len(), 16 << 10);
+    let accepted = |len: usize| {
+        let mut packets = Packets { bytes: &head, len, asked: 0 };
+        let memory = measure(|| {
+            let upgrade = block_on(accept_io(&mut packets, sink(), AcceptOptions::default())).unwrap();
+            upgrade.check().unwrap();
+        });
+        (memory.count_total, memory.bytes_total, packets.asked)
+    };
+    accepted(usize::MAX);
+    let (count, bytes, asked) = accepted(usize::MAX);
+    let (slow_count, slow_bytes, slow_asked) = accepted(1);
+    println!(
+        "{count} allocations, {bytes} bytes, {asked} calls; one by one {slow_count}, {slow_bytes}, {slow_asked}"
+    );
+    assert!(slow_count <= 2 * count && slow_bytes <= 2 * bytes);
+    assert_eq!(slow_asked, 2 * head.len());
 }

@@ -13,6 +13,9 @@ pub(crate) struct Head {
     pub(crate) headers: usize,
     /// What came after the head.
     pub(crate) leftover: Vec<u8>,
+    /// How many bytes were zeroed and looked at.
+    #[cfg(test)]
+    pub(crate) work: usize,
 }
 
 /// A head that is coming in.
@@ -94,7 +97,13 @@ impl HeadBuffer {
     pub(crate) fn finish(mut self) -> Head {
         self.bytes.truncate(self.filled);
         let leftover = self.bytes.split_off(self.scanned.min(self.filled));
-        Head { bytes: self.bytes, headers: self.lines.saturating_sub(1), leftover }
+        Head {
+            bytes: self.bytes,
+            headers: self.lines.saturating_sub(1),
+            leftover,
+            #[cfg(test)]
+            work: self.work,
+        }
     }
 }
 
