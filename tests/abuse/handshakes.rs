@@ -73,8 +73,7 @@ pub(crate) fn slow(report: &mut Report) {
                 let load = server.load(Duration::from_secs(4));
                 (server.memory(), load)
             });
-            let slow = |stream: TcpStream| async move {
-                let since = Instant::now();
+            let slow = |(stream, since): (TcpStream, Instant)| async move {
                 let mut stream = Async::new(stream).unwrap();
                 let mut answer = Vec::new();
                 for byte in REQUEST {
@@ -88,8 +87,8 @@ pub(crate) fn slow(report: &mut Report) {
                 }
                 (since.elapsed(), answer.starts_with(b"HTTP/1.1 408 "))
             };
-            let streams = (0..*count).map(|_| slow(connect(server.address).unwrap()));
-            let streams = async_io::block_on(join_all(streams));
+            let streams = (0..*count).map(|_| (connect(server.address).unwrap(), Instant::now()));
+            let streams = async_io::block_on(join_all(streams.map(slow)));
             let (peak, load) = watched.join().unwrap();
             (streams, peak, load)
         });
@@ -102,7 +101,9 @@ pub(crate) fn slow(report: &mut Report) {
         report.check(&format!("{count} sockets of one byte a second are closed after"), times, in_time);
         report.check("told 408", told, told == *count);
         let most = report.bound(Duration::from_millis(100));
-        let served = seen.failures == 0 && seen.handshakes.part(1.0) < most;
+        // Ten times as many overflow the backlog when they come, and whoever comes then has to try again.
+        let share = if *count > 1_000 { 0.99 } else { 1.0 };
+        let served = seen.failures == 0 && seen.handshakes.part(share) < most;
         report.check("handshakes of a good client meanwhile", &seen.handshakes, served);
         report.note("echoes of a good client meanwhile", &seen.echoes);
         report.note("processor time of the server meanwhile", format_args!("{load:.1} %"));
