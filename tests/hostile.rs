@@ -533,8 +533,9 @@ fn whatever_races_each_client_is_handed_out_or_sees_the_end() {
     }
 }
 
-/// CVE-2025-11677 (libwebsockets): a handshake that failed left something that was used again. Here clients hang up, or
-/// take everything back, after each byte of it.
+/// CVE-2025-11677 (libwebsockets): a handshake that failed left something that was used again. CVE-2021-42340 (Tomcat):
+/// something leaked with each connection. Here clients hang up, or take everything back, after each byte of the
+/// handshake; `tests/abuse` counts descriptors and memory after very many.
 #[test]
 fn handshake_that_ends_at_any_byte_leaves_nothing() {
     let server = bind(ServerOptions::default());

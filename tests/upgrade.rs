@@ -494,7 +494,8 @@ fn unanswered_request_is_closed() {
     assert_eq!(answer, "");
 }
 
-/// RUSTSEC-2017-0002: no string of the server's splits its answer.
+/// RUSTSEC-2017-0002, RUSTSEC-2024-0009, RUSTSEC-2021-0081 (hyper, trillium, actix-http): no string of the server's splits
+/// its answer.
 #[test]
 fn strings_of_the_server_cannot_split_the_answer() {
     for bad in ["\r", "\n", "\0", "\u{80}", "\r\nX: y"] {

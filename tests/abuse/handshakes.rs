@@ -162,7 +162,7 @@ fn read_answer_now(stream: &mut TcpStream) -> bool {
     answered
 }
 
-/// Coming and going.
+/// Coming and going, in whatever way. CVE-2021-42340 (Tomcat): something leaked with each connection.
 pub(crate) fn churn(report: &mut Report) {
     let count = report.either(2_000, 20_000);
     let server = Server::start(&report.program, 20_000, &[]);
