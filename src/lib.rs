@@ -123,7 +123,7 @@ pub use options::{Deflate, DeflateParams};
 pub use prepared::PreparedFrame;
 pub use read::Read;
 pub use reader::{FrameReader, Source};
-pub use serve::serve;
+pub use serve::{Handler, serve, serve_handler};
 pub use server::{Connecting, Refused, Server, Upgrade, accept_io};
 pub use session::closing::CloseFrames;
 pub use shared::Stats;

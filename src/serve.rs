@@ -12,7 +12,18 @@ use futures::{
     stream::{FuturesUnordered, StreamExt},
 };
 
-use crate::{error::Error, frame::CloseCode, handshake::Request, read::Read, server::Server, write::Write};
+use crate::{
+    error::Error,
+    frame::CloseCode,
+    handshake::Request,
+    read::Read,
+    server::{Connection, Server},
+    write::Write,
+};
+
+mod handler;
+
+pub use handler::{Handler, serve_handler};
 
 /// Accepts connections until the server is closed, and has the handler take care of each, of all of them side by side
 /// in the task that awaits this. To use several threads, call [`Server::accept`] and give each connection to a task.
@@ -52,17 +63,29 @@ pub async fn serve<H>(server: &Server, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
 {
+    side_by_side(|| server.accept(), |connection| handle(server, &handler, connection)).await
+}
+
+/// Takes care of all who come, until nobody does.
+async fn side_by_side<T, Next, Done>(
+    next: impl Fn() -> Next,
+    take_care: impl Fn(T) -> Done,
+) -> Result<(), Error>
+where
+    Next: Future<Output = Result<Option<T>, Error>>,
+    Done: Future<Output = ()>,
+{
     let mut running = FuturesUnordered::new();
     loop {
-        let mut accept = pin!(server.accept());
-        let accepted = poll_fn(|cx| {
-            let accepted = accept.as_mut().poll(cx);
+        let mut next = pin!(next());
+        let came = poll_fn(|cx| {
+            let came = next.as_mut().poll(cx);
             // However many arrive, those who are there have their turn.
             while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {}
-            accepted
+            came
         });
-        match accepted.await? {
-            Some(connection) => running.push(handle(server, &handler, connection)),
+        match came.await? {
+            Some(one) => running.push(take_care(one)),
             None => break,
         }
     }
@@ -72,11 +95,7 @@ where
 
 /// What becomes of one connection. Combinators hold the handler's future once; an `async` function would hold all that
 /// it is given twice.
-fn handle<H>(
-    server: &Server,
-    handler: &H,
-    (request, read, write): (Request, Read, Write),
-) -> impl Future<Output = ()>
+fn handle<H>(server: &Server, handler: &H, (request, read, write): Connection) -> impl Future<Output = ()>
 where
     H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
 {

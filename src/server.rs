@@ -19,6 +19,7 @@ mod listening;
 mod upgrade;
 
 pub use listening::{Connecting, Server};
+pub(crate) use listening::{Connection, finish};
 pub use upgrade::{Refused, Upgrade};
 
 /// Reads the request of a client over a transport that the caller has accepted

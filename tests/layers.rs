@@ -84,7 +84,7 @@ const LAYERS: [(&str, &[&str]); 31] = [
             "exchange",
         ],
     ),
-    ("serve", &["error", "frame", "handshake", "write", "read", "server"]),
+    ("serve", &["error", "frame", "handshake", "write", "read", "messages", "server"]),
     ("porting", &["error", "options", "socket", "write", "read"]),
     ("lib", &[]),
 ];

@@ -95,7 +95,7 @@ enum Done {
     Answered(Option<Box<Connection>>),
 }
 
-type Connection = (Request, Read, Write);
+pub(crate) type Connection = (Request, Read, Write);
 
 impl Server {
     /// Starts to listen, in all places or in none.
@@ -274,6 +274,12 @@ impl Server {
         self.shared.arrivals.connections()
     }
 
+    /// The request of a client that [`accept`](Self::accept) would be about to accept, and how.
+    pub(crate) async fn admit(&self, connecting: Connecting) -> Result<Option<(Upgrade, Accept)>, Error> {
+        let listener = Arc::clone(&connecting.listener);
+        self.shared.admit(connecting.await?, &listener).await
+    }
+
     /// Something went wrong that nobody else sees.
     pub(crate) fn report(&self, peer: Option<SocketAddr>, error: &Error) {
         self.shared.arrivals.on_failure.call(peer, error);
@@ -338,7 +344,19 @@ impl Shared {
         })
     }
 
-    async fn accept(&self, mut upgrade: Upgrade, listener: &Listener) -> Result<Option<Connection>, Error> {
+    async fn accept(&self, upgrade: Upgrade, listener: &Listener) -> Result<Option<Connection>, Error> {
+        match self.admit(upgrade, listener).await? {
+            Some((upgrade, accept)) => finish(upgrade, accept).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the address and the hook make of it. `None`: they have answered.
+    async fn admit(
+        &self,
+        mut upgrade: Upgrade,
+        listener: &Listener,
+    ) -> Result<Option<(Upgrade, Accept)>, Error> {
         if !listener.serves(upgrade.request().path()) {
             Box::pin(upgrade.reject(404, "there is nothing here\n")).await?;
             return Ok(None);
@@ -356,14 +374,19 @@ impl Shared {
                 }
             };
         }
-        match upgrade.accept(accept).await {
-            Ok(connection) => Ok(Some(connection)),
-            Err(refused) => {
-                let error = refused.error.clone();
-                // The first error is the one to tell.
-                let _ = Box::pin(refused.answer()).await;
-                Err(error)
-            }
+        Ok(Some((upgrade, accept)))
+    }
+}
+
+/// Accepts the request, or tells the client why not.
+pub(crate) async fn finish(upgrade: Upgrade, accept: Accept) -> Result<Connection, Error> {
+    match upgrade.accept(accept).await {
+        Ok(connection) => Ok(connection),
+        Err(refused) => {
+            let error = refused.error.clone();
+            // The first error is the one to tell.
+            let _ = Box::pin(refused.answer()).await;
+            Err(error)
         }
     }
 }
