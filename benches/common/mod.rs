@@ -14,6 +14,8 @@ use coro_websocket::{
 };
 use futures::{FutureExt, io::AsyncRead, io::AsyncWrite};
 
+mod around;
+
 /// The lengths of the payloads. 32, 64 and 128 are those of lem-websocket's benchmark.
 const SIZES: [usize; 10] = [0, 16, 32, 64, 125, 128, 1 << 10, 16 << 10, 64 << 10, 1 << 20];
 
@@ -189,12 +191,16 @@ struct Tape {
 
 impl Tape {
     fn of(len: usize, masked: bool) -> (Self, usize) {
+        Self::repeat(&message(len), masked.then_some([0x37, 0xfa, 0x21, 0x3d]))
+    }
+
+    fn repeat(message: &Message, key: Option<[u8; 4]>) -> (Self, usize) {
         let mut tape = Self::default();
-        let key = masked.then_some([0x37, 0xfa, 0x21, 0x3d]);
-        for _ in 0..batch(len) {
-            codec::encode(&message(len), key, &mut tape.bytes);
+        let frames = batch(message.payload.len());
+        for _ in 0..frames {
+            codec::encode(message, key, &mut tape.bytes);
         }
-        (tape, batch(len))
+        (tape, frames)
     }
 
     /// 4003 frames: three short ones, 2000 of text from 3 to 6000 bytes, and 2000 masked ones of up to 26 KB.
@@ -266,6 +272,17 @@ pub(crate) fn print_tables(filter: &str, cell: impl Fn(Case) -> String) {
     let row = |make: MakeLem| [cell(make())];
     let rows = LEM.map(|(way, make)| (way, move || row(make)));
     print_table("decode lem", &["4003 frames".to_owned()], filter, rows);
+
+    let sized = |make: around::MakeSized| SIZES.map(|len| cell(make(len)));
+    let rows = around::PARTS.map(|(way, make)| (way, move || sized(make)));
+    print_table("parts", &SIZES.map(size), filter, rows);
+    #[cfg(feature = "deflate")]
+    {
+        let rows = around::DEFLATE.map(|(way, make)| (way, move || sized(make)));
+        print_table("compression", &SIZES.map(size), filter, rows);
+    }
+    let rows = around::HANDSHAKE.map(|(way, make)| (way, move || row(make)));
+    print_table("handshake", &["each".to_owned()], filter, rows);
 }
 
 fn print_table<const C: usize, const R: usize>(
@@ -276,7 +293,7 @@ fn print_table<const C: usize, const R: usize>(
 ) {
     let line = |first: &str, cells: &[String; C]| {
         let cells: String = cells.iter().map(|cell| format!(" {cell:>9}")).collect();
-        println!("{first:20}{cells}");
+        println!("{first:24}{cells}");
     };
     let rows: Vec<_> = rows.iter().filter(|(way, _)| format!("{name} {way}").contains(filter)).collect();
     if !rows.is_empty() {
