@@ -542,21 +542,24 @@ fn subprotocol_is_chosen_by_list_or_function() {
     let chosen = |options: ServerOptions, offered: &[&str]| {
         let server = bind(options);
         let offer = client(&server).subprotocols(offered.iter().copied());
-        block_on(beside(&server, connect(offer)))
-            .map(|(response, ..)| response.subprotocol().map(str::to_owned))
-            .map_err(|error| error.response().map(|response| response.code()))
+        let (response, accepted) = block_on(join(connect(offer), server.accept()));
+        let (request, ..) = accepted.unwrap().unwrap();
+        let chosen = response.unwrap().0.subprotocol().map(str::to_owned);
+        assert_eq!(request.subprotocol(), chosen.as_deref(), "both know it");
+        assert!(request.subprotocols().eq(offered.iter().copied()));
+        chosen
     };
     let list = || ServerOptions::default().subprotocols(["b", "a"]);
-    assert_eq!(chosen(list(), &["a", "b"]), Ok(Some("b".to_owned())));
-    assert_eq!(chosen(list(), &["c"]), Ok(None));
-    assert_eq!(chosen(list(), &[]), Ok(None));
+    assert_eq!(chosen(list(), &["a", "b"]), Some("b".to_owned()));
+    assert_eq!(chosen(list(), &["c"]), None);
+    assert_eq!(chosen(list(), &[]), None);
     let last = || list().choose_subprotocol(|offered| offered.last().map(|&name| name.to_owned()));
-    assert_eq!(chosen(last(), &["a", "c"]), Ok(Some("c".to_owned())));
-    assert_eq!(chosen(last(), &[]), Ok(None));
+    assert_eq!(chosen(last(), &["a", "c"]), Some("c".to_owned()));
+    assert_eq!(chosen(last(), &[]), None);
     let none = list().choose_subprotocol(|_| None);
-    assert_eq!(chosen(none, &["a"]), Ok(None));
+    assert_eq!(chosen(none, &["a"]), None);
     let asked = list().choose_subprotocol(|offered| panic!("{offered:?}"));
-    assert_eq!(chosen(asked, &[]), Ok(None));
+    assert_eq!(chosen(asked, &[]), None);
 }
 
 #[test]

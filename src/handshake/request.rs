@@ -26,6 +26,7 @@ pub struct Request {
     target: String,
     pathname: String,
     headers: Headers,
+    subprotocol: Option<String>,
     deflate: Option<DeflateParams>,
     socket: Option<Socket>,
 }
@@ -114,6 +115,12 @@ impl Request {
         self.headers.elements("sec-websocket-protocol")
     }
 
+    /// The subprotocol that was agreed on, one of those; `None`: there is none, or the request was not accepted yet.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
     /// The names of the extensions that the client offers, the preferred ones first
     /// ([RFC 6455 §11.3.2](https://www.rfc-editor.org/rfc/rfc6455#section-11.3.2)). None, where the list is
     /// malformed.
@@ -152,8 +159,9 @@ impl Request {
         self.socket = socket;
     }
 
-    pub(crate) fn set_deflate(&mut self, deflate: Option<DeflateParams>) {
-        self.deflate = deflate;
+    /// What was agreed on.
+    pub(crate) fn set_agreed(&mut self, subprotocol: Option<String>, deflate: Option<DeflateParams>) {
+        (self.subprotocol, self.deflate) = (subprotocol, deflate);
     }
 
     /// Whether the client would send another request if this one got a plain answer.
@@ -185,6 +193,7 @@ impl Request {
             target: target.to_owned(),
             pathname,
             headers: Headers::from_parsed(parsed.headers),
+            subprotocol: None,
             deflate: None,
             socket: None,
         })

@@ -121,9 +121,9 @@ where
         accept: Accept,
     ) -> Result<(Request, IoRead<R, W>, IoWrite<W>), Refused<R, W>> {
         match self.switch(&accept).await {
-            Ok(settings) => {
+            Ok((settings, subprotocol)) => {
                 let Self { read, write, mut request, leftover, .. } = self;
-                request.set_deflate(settings.deflate.as_ref().map(Deflate::params));
+                request.set_agreed(subprotocol, settings.deflate.as_ref().map(Deflate::params));
                 let (read, write) = assemble(read, leftover, write, &settings);
                 Ok((request, read, write))
             }
@@ -131,8 +131,9 @@ where
         }
     }
 
-    /// Sends the answer 101, after everything that can be wrong with it was looked at.
-    async fn switch(&mut self, accept: &Accept) -> Result<Settings, Error> {
+    /// Sends the answer 101, after everything that can be wrong with it was looked at. Gives what holds from now on,
+    /// and the subprotocol.
+    async fn switch(&mut self, accept: &Accept) -> Result<(Settings, Option<String>), Error> {
         if self.answered {
             return Err(Error::Closed);
         }
@@ -155,7 +156,7 @@ where
         )?;
         self.answered = true;
         self.deadline.within(pin!(send(&mut self.write, &answer))).await?;
-        Ok(settings)
+        Ok((settings, subprotocol))
     }
 
     fn choose_subprotocol(&self, accept: &Accept) -> Result<Option<String>, Error> {
