@@ -66,10 +66,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn echo(
-    _: coro_websocket::Request,
+    request: coro_websocket::Request,
     mut read: Read,
     mut write: Write,
 ) -> Result<(), coro_websocket::Error> {
+    // Many connections may be idle for long: none need keep what it began with.
+    drop(request);
     while let Some(message) = read.next().await {
         let message = message?;
         if message.is_data() {

@@ -17,10 +17,30 @@ use crate::{
 
 /// The memory of a connection.
 pub(crate) fn idle(report: &mut Report) {
+    one_by_one(report);
     plain(report);
     secure(report);
 }
 
+/// As they come in most servers: the handshake of one is over before many others come.
+fn one_by_one(report: &mut Report) {
+    let count = report.either(2_000, 10_000);
+    let server = Server::start(&report.program, 20_000, &[]);
+    let first = open(server.address).unwrap();
+    let before = server.memory();
+    let each = |now: usize| now.saturating_sub(before) / count;
+    let mut streams: Vec<_> = (0..count).map(|_| open(server.address).unwrap()).collect();
+    let open = each(server.memory());
+    report.check(&format!("bytes for each of {count} that came one by one"), open, open <= 4 << 10);
+    for stream in &mut streams {
+        echo(stream, 16 << 10).unwrap();
+    }
+    let spoken = each(server.memory());
+    report.check("bytes for each after one echo of 16 KiB", spoken, spoken <= 4 << 10);
+    drop(first);
+}
+
+/// As they come after a restart: all at once, and what their handshakes took is not given back to the system.
 fn plain(report: &mut Report) {
     let count = report.either(2_000, 10_000);
     let server = Server::start(&report.program, 20_000, &[]);
@@ -36,8 +56,8 @@ fn plain(report: &mut Report) {
         stream.write_all(REQUEST).unwrap();
         read_answer(stream).unwrap();
     }
-    let open = each(server.memory());
-    report.check(&format!("bytes for each of {count} that never spoke"), open, open <= 5 << 10);
+    let silent = each(server.memory());
+    report.check(&format!("bytes for each of {count} that never spoke"), silent, silent <= 5 << 10);
     for stream in &mut streams {
         echo(stream, 16 << 10).unwrap();
     }
@@ -55,9 +75,18 @@ fn plain(report: &mut Report) {
     report.note("bytes for each after one of 16 KiB by many at once", each(server.memory()));
     let load = server.load(Duration::from_secs(2));
     report.check("processor time of the server", format_args!("{load:.1} %"), load < 5.0);
+    let most = server.memory();
     drop(streams);
     report.check_descriptors(&server, descriptors);
     report.note("KiB more than before, in all", server.memory().saturating_sub(before) / 1024);
+    let streams: Vec<_> = (0..count).map(|_| open(server.address).unwrap()).collect();
+    let again = server.memory();
+    report.check(
+        "KiB with as many as before, and with as many others",
+        format_args!("{}, {}", most / 1024, again / 1024),
+        again <= most + most / 16,
+    );
+    drop(streams);
 }
 
 fn wait_for(server: &Server, descriptors: usize) {
