@@ -1,6 +1,6 @@
 //! The request: what a client writes (RFC 6455 §4.1) and what a server reads and checks (§4.2.1).
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, fmt, net::SocketAddr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -19,8 +19,14 @@ use super::{
 };
 
 /// What a client asked for: a request for a WebSocket, or any other HTTP request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
+    /// In a box, since futures of handshakes and of handlers hold it several times.
+    parts: Box<Parts>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
     method: String,
     version: (u8, u8),
     target: String,
@@ -35,13 +41,13 @@ impl Request {
     /// The method, which is `GET` in a request for a WebSocket.
     #[must_use]
     pub fn method(&self) -> &str {
-        &self.method
+        &self.parts.method
     }
 
     /// The version of HTTP, `(1, 1)` in a request for a WebSocket.
     #[must_use]
     pub const fn version(&self) -> (u8, u8) {
-        self.version
+        self.parts.version
     }
 
     /// The resource name: the path with the query, if there is one
@@ -49,19 +55,19 @@ impl Request {
     /// `/`, but in a request that [`Upgrade::check`](crate::Upgrade::check) refuses.
     #[must_use]
     pub fn pathname(&self) -> &str {
-        &self.pathname
+        &self.parts.pathname
     }
 
     /// The resource name without the query.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.pathname.split_once('?').map_or(self.pathname.as_str(), |(path, _)| path)
+        self.parts.pathname.split_once('?').map_or(self.parts.pathname.as_str(), |(path, _)| path)
     }
 
     /// What follows the first `?` of the resource name, as it came.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.pathname.split_once('?').map(|(_, query)| query)
+        self.parts.pathname.split_once('?').map(|(_, query)| query)
     }
 
     /// The names and values of the query, decoded as those of a form.
@@ -78,25 +84,26 @@ impl Request {
     /// The headers, in order.
     #[must_use]
     pub const fn headers(&self) -> &Headers {
-        &self.headers
+        &self.parts.headers
     }
 
     /// The headers, to change what those who look at the request later see of it.
     #[must_use]
     pub const fn headers_mut(&mut self) -> &mut Headers {
-        &mut self.headers
+        &mut self.parts.headers
     }
 
     /// The value of the first header with this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)
+        self.parts.headers.get(name)
     }
 
     /// The names and values of the cookies
     /// ([RFC 6265 §4.2](https://www.rfc-editor.org/rfc/rfc6265#section-4.2)), in order, as they came.
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers
+        self.parts
+            .headers
             .get_all("cookie")
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.split_once('='))
@@ -112,13 +119,13 @@ impl Request {
     /// The subprotocols that the client offers, the preferred ones first
     /// ([RFC 6455 §11.3.4](https://www.rfc-editor.org/rfc/rfc6455#section-11.3.4)).
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.headers.elements("sec-websocket-protocol")
+        self.parts.headers.elements("sec-websocket-protocol")
     }
 
     /// The subprotocol that was agreed on, one of those; `None`: there is none, or the request was not accepted yet.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol.as_deref()
+        self.parts.subprotocol.as_deref()
     }
 
     /// The names of the extensions that the client offers, the preferred ones first
@@ -126,7 +133,7 @@ impl Request {
     /// malformed.
     #[must_use]
     pub fn extensions(&self) -> Vec<String> {
-        parse_extensions(&self.headers)
+        parse_extensions(&self.parts.headers)
             .map(|extensions| extensions.into_iter().map(|extension| extension.name).collect())
             .unwrap_or_default()
     }
@@ -135,39 +142,39 @@ impl Request {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub const fn deflate(&self) -> Option<DeflateParams> {
-        self.deflate
+        self.parts.deflate
     }
 
     /// The socket that the request came by, which never keeps the connection open. `None`, where the transport is the
     /// caller's.
     #[must_use]
     pub const fn socket(&self) -> Option<&Socket> {
-        self.socket.as_ref()
+        self.parts.socket.as_ref()
     }
 
     /// The address of the client. `None`, where it came by a unix socket or the transport is the caller's. Behind a
     /// proxy it is the proxy's.
     #[must_use]
     pub const fn peer_addr(&self) -> Option<SocketAddr> {
-        match &self.socket {
+        match &self.parts.socket {
             Some(socket) => socket.peer_addr(),
             None => None,
         }
     }
 
     pub(crate) fn set_socket(&mut self, socket: Option<Socket>) {
-        self.socket = socket;
+        self.parts.socket = socket;
     }
 
     /// What was agreed on.
     pub(crate) fn set_agreed(&mut self, subprotocol: Option<String>, deflate: Option<DeflateParams>) {
-        (self.subprotocol, self.deflate) = (subprotocol, deflate);
+        (self.parts.subprotocol, self.parts.deflate) = (subprotocol, deflate);
     }
 
     /// Whether the client would send another request if this one got a plain answer.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
-        self.headers.keep_alive(self.version)
+        self.parts.headers.keep_alive(self.parts.version)
     }
 
     /// Reads a whole head.
@@ -187,7 +194,7 @@ impl Request {
             Some((_, _, query)) => format!("/{query}"),
             None => target.to_owned(),
         };
-        Ok(Self {
+        let parts = Parts {
             method: method.to_owned(),
             version: (1, minor),
             target: target.to_owned(),
@@ -196,7 +203,22 @@ impl Request {
             subprotocol: None,
             deflate: None,
             socket: None,
-        })
+        };
+        Ok(Self { parts: Box::new(parts) })
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.parts.method)
+            .field("version", &self.parts.version)
+            .field("target", &self.parts.target)
+            .field("headers", &self.parts.headers)
+            .field("subprotocol", &self.parts.subprotocol)
+            .field("deflate", &self.parts.deflate)
+            .field("socket", &self.parts.socket)
+            .finish()
     }
 }
 
@@ -214,23 +236,23 @@ fn split_absolute(target: &str) -> Option<(&str, &str, &str)> {
 /// ([RFC 6455 §4.2.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1)). What the RFC leaves to HTTP is
 /// checked as well, since whoever stands in between may see another request in a doubtful one.
 pub(crate) fn check_request(request: &Request) -> Result<(), HandshakeError> {
-    let headers = &request.headers;
+    let headers = &request.parts.headers;
     // §4.1: "The method of the request MUST be GET, and the HTTP version MUST be at least 1.1."
-    if request.method != "GET" {
+    if request.parts.method != "GET" {
         return Err(HandshakeError::Method);
     }
-    if request.version != (1, 1) {
+    if request.parts.version != (1, 1) {
         return Err(HandshakeError::HttpVersion);
     }
     // §4.2.1: "A |Host| header field containing the server's authority."
     let host = headers.get_only("host").filter(|host| is_authority(host)).ok_or(HandshakeError::Host)?;
     // §4.1: "The "Request-URI" part of the request MUST match the /resource name/ defined in Section 3 (a
     // relative URI) or be an absolute http/https URI".
-    let target_is_ours = match split_absolute(&request.target) {
+    let target_is_ours = match split_absolute(&request.parts.target) {
         Some((scheme, authority, _)) => is_at_host(scheme, authority, host),
-        None => request.target.starts_with('/'),
+        None => request.parts.target.starts_with('/'),
     };
-    if !target_is_ours || !request.target.is_ascii() || request.target.contains('#') {
+    if !target_is_ours || !request.parts.target.is_ascii() || request.parts.target.contains('#') {
         return Err(HandshakeError::Target);
     }
     // §4.2.1: "An |Upgrade| header field containing the value "websocket", treated as an ASCII
