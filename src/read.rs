@@ -69,8 +69,9 @@ const DRAIN_LEN: usize = 1 << 20;
 /// # Ok(()) }
 /// ```
 pub struct Read<S: Source = FrameReader<SocketReader>, K: Outlet = FrameWriter<SocketWriter>> {
-    /// `None` once the connection is over.
-    source: Option<S>,
+    /// `None` once the connection is over. In a box, since the future of an `async fn` that is given a `Read` has room
+    /// for it twice.
+    source: Option<Box<S>>,
     pub(crate) shared: Arc<Shared<K>>,
     stage: Stage,
     parked: bool,
@@ -99,7 +100,7 @@ enum Stage {
 impl<S: Source, K: Outlet> Read<S, K> {
     pub(crate) fn new(source: S, shared: Arc<Shared<K>>, settings: &Settings) -> Self {
         Self {
-            source: Some(source),
+            source: Some(Box::new(source)),
             shared,
             stage: Stage::Open,
             parked: false,

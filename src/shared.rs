@@ -257,7 +257,8 @@ impl<K: Outlet> Shared<K> {
             signals,
             sending: Mutex::new(Sending {
                 outlet: Some(outlet),
-                writers: Slab::new(),
+                // One for the caller, and one that `serve` keeps.
+                writers: Slab::with_capacity(2),
                 open: None,
                 waiting: VecDeque::new(),
                 close_end: None,

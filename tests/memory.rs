@@ -416,8 +416,8 @@ fn an_idle_connection_holds_next_to_nothing() {
         });
         let each = memory.bytes_current / COUNT as i64;
         let halves = size_of::<(IoRead<Hostile, Hole>, IoWrite<Hole>)>();
-        assert!(each < 1500, "{each} bytes on the heap for each, and {halves} in the halves");
-        assert!(halves < 512, "{halves}");
+        let all = usize::try_from(each).unwrap() + halves;
+        assert!(all < 1800, "{each} bytes on the heap for each, and {halves} in the halves");
     }
 }
 
