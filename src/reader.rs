@@ -17,7 +17,7 @@ use crate::{
     deflate::Inflater,
     error::{Error, ProtocolError},
     frame::{
-        FrameView, Message, Opcode,
+        FrameView, Message,
         decode::Body,
         header::{self, Header},
         mask::mask,
@@ -207,6 +207,14 @@ impl Drop for Input {
     }
 }
 
+/// Unmasks all of a frame's payload, or masks it again.
+#[inline]
+fn unmask(payload: &mut [u8], header: &Header) {
+    if let Some(key) = header.masking_key() {
+        mask(payload, key);
+    }
+}
+
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader for the given role: a server's frames come in masked, a client's do not. Heartbeat, deadlines
     /// and other options for sending have no meaning here.
@@ -251,12 +259,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.io
     }
 
+    #[inline]
     fn poll_frame(&mut self, cx: &mut Context<'_>, lend: bool) -> Poll<Option<Result<(), Error>>> {
+        match sealed::Source::advance(self, lend) {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.poll_read_frame(cx, lend),
+        }
+    }
+
+    fn poll_read_frame(&mut self, cx: &mut Context<'_>, lend: bool) -> Poll<Option<Result<(), Error>>> {
         use sealed::Source as _;
         loop {
-            if let Some(frame) = self.advance(lend) {
-                return Poll::Ready(Some(frame));
-            }
             if self.stage == Stage::Ended {
                 return Poll::Ready(None);
             }
@@ -265,28 +278,79 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.stage = Stage::Ended;
                 return Poll::Ready(torn.then_some(Err(Error::Lost)));
             }
+            if let Some(frame) = self.advance(lend) {
+                return Poll::Ready(Some(frame));
+            }
+        }
+    }
+
+    /// Takes a frame as most are: a whole message that breaks no rule and is here whole. `false` where there is none,
+    /// and then nothing has changed.
+    #[inline]
+    fn advance_plain(&mut self, lend: bool) -> bool {
+        let Input { chunk, start, end, .. } = &mut self.input;
+        let Some(bytes) = chunk.get_mut(*start..*end) else { return false };
+        let Some((header, header_len)) = Header::parse(bytes) else { return false };
+        let Ok(len) = usize::try_from(header.len) else { return false };
+        if !self.rules.is_plain(&header, header_len) {
+            return false;
+        }
+        let Some(payload) = bytes.get_mut(header_len..).and_then(|rest| rest.get_mut(..len)) else {
+            return false;
+        };
+        let from = *start + header_len;
+        if lend || len < ONE_PASS_FROM {
+            unmask(payload, &header);
+            if !Inbound::is_plain_payload(&header, payload) {
+                // Masking once more undoes it.
+                unmask(payload, &header);
+                return false;
+            }
+            self.current = Current::Input(from..from + len);
+        } else {
+            let payload = self.body.fill(payload, header.masking_key());
+            if !Inbound::is_plain_payload(&header, payload) {
+                return false;
+            }
+            self.current = Current::Body;
+        }
+        *start = from + len;
+        self.header = header;
+        true
+    }
+
+    /// The next frame, whatever it is, as far as it has come.
+    fn advance_any(&mut self, lend: bool) -> Option<Result<(), Error>> {
+        let complete = match self.stage {
+            Stage::Header => self.on_header(lend),
+            Stage::Payload => self.on_payload(),
+            Stage::Ended => Ok(false),
+        };
+        match complete {
+            Ok(false) => None,
+            Ok(true) => Some(match self.rules.take_reported() {
+                None => Ok(()),
+                Some(error) => Err(Error::Reported { error, frame: sealed::Source::take(self).into() }),
+            }),
+            Err(error) => {
+                self.stage = Stage::Ended;
+                Some(Err(Error::Protocol(error)))
+            }
         }
     }
 
     /// A header may have come: its frame is checked, and completed if its payload is here too.
-    #[inline]
     fn on_header(&mut self, lend: bool) -> Result<bool, ProtocolError> {
         let Some((header, header_len)) = Header::parse(self.input.bytes()) else {
             return Ok(false);
         };
-        let plain = self.rules.is_plain(&header, header_len);
-        if !plain {
-            self.rules.on_header(&header, header_len)?;
-        }
-        self.compressed = !plain && self.rules.is_compressed(&header);
+        self.rules.on_header(&header, header_len)?;
+        self.compressed = self.rules.is_compressed(&header);
         self.header = if self.compressed { header.without_rsv1() } else { header };
         let len = usize::try_from(header.len).unwrap_or(usize::MAX);
         let start = self.input.start + header_len;
         if len <= self.input.end - start && (lend || len < ONE_PASS_FROM) && !self.compressed {
-            return self.on_whole(start..start + len, plain);
-        }
-        if plain {
-            self.rules.on_header(&header, header_len)?;
+            return self.on_whole(start..start + len);
         }
         self.input.start = start;
         self.stage = Stage::Payload;
@@ -295,20 +359,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The current frame has come whole, and stays where it is.
-    #[inline]
-    fn on_whole(&mut self, range: Range<usize>, plain: bool) -> Result<bool, ProtocolError> {
+    fn on_whole(&mut self, range: Range<usize>) -> Result<bool, ProtocolError> {
         self.input.start = range.end;
         let payload = self.input.chunk.get_mut(range.clone()).unwrap_or_default();
-        if let Some(key) = self.header.masking_key {
-            mask(payload, key);
-        }
+        unmask(payload, &self.header);
         self.current = Current::Input(range);
-        if !plain {
-            self.rules.on_payload(&self.header, payload)?;
-            self.rules.on_end(&self.header, payload)?;
-        } else if self.header.opcode() == Opcode::TEXT {
-            self.rules.on_whole_text(payload)?;
-        }
+        self.rules.on_payload(&self.header, payload)?;
+        self.rules.on_end(&self.header, payload)?;
         Ok(true)
     }
 
@@ -333,7 +390,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let bytes = self.input.bytes();
         let part = bytes.get(..self.body.missing()).unwrap_or(bytes);
         let part_len = part.len();
-        let part = self.body.extend(part, self.header.masking_key);
+        let part = self.body.extend(part, self.header.masking_key());
         self.input.start += part_len;
         self.rules.on_payload(&self.header, part)
     }
@@ -346,7 +403,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let end = input.end.min(input.start.saturating_add(body.missing()));
         let part = input.chunk.get_mut(input.start..end).unwrap_or_default();
         input.start = end;
-        body.unmask(part, header.masking_key);
+        body.unmask(part, header.masking_key());
         let last = header.fin() && body.missing() == 0;
         let inflated = inflater.inflate(part, last, |piece| {
             rules.on_inflated(body.bytes().len(), piece.len())?;
@@ -366,22 +423,10 @@ impl<R: AsyncRead + Unpin> Source for FrameReader<R> {}
 impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
     #[inline]
     fn advance(&mut self, lend: bool) -> Option<Result<(), Error>> {
-        let complete = match self.stage {
-            Stage::Header => self.on_header(lend),
-            Stage::Payload => self.on_payload(),
-            Stage::Ended => Ok(false),
-        };
-        match complete {
-            Ok(false) => None,
-            Ok(true) => Some(match self.rules.take_reported() {
-                None => Ok(()),
-                Some(error) => Err(Error::Reported { error, frame: self.take().into() }),
-            }),
-            Err(error) => {
-                self.stage = Stage::Ended;
-                Some(Err(Error::Protocol(error)))
-            }
+        if self.stage == Stage::Header && self.advance_plain(lend) {
+            return Some(Ok(()));
         }
+        self.advance_any(lend)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {

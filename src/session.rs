@@ -52,11 +52,11 @@ impl Inbound {
     }
 
     /// Whether this frame is what most are: a whole message that breaks no rule, but that its text is still to be
-    /// checked. Then nothing changes, and `on_header` and the others need not be called.
+    /// [checked](Self::is_plain_payload). Then nothing changes, and `on_header` and the others need not be called.
     #[inline]
     pub(crate) fn is_plain(&self, header: &Header, header_len: usize) -> bool {
         header.is_whole_message()
-            && self.masked.is_none_or(|masked| masked == header.masking_key.is_some())
+            && self.masked.is_none_or(|masked| masked == header.is_masked())
             && header.len <= self.max_whole_len
             && header.is_minimal(header_len)
             && !self.fragments.is_open()
@@ -89,7 +89,7 @@ impl Inbound {
         }
         // §5.1: "The server MUST close the connection upon receiving a frame that is not masked" and "A client
         // MUST close a connection if it detects a masked frame"
-        match (self.masked, header.masking_key) {
+        match (self.masked, header.masking_key()) {
             (Some(true), None) => return Err(ProtocolError::Unmasked),
             (Some(false), Some(_)) => return Err(ProtocolError::Masked),
             _ => {}
@@ -148,12 +148,11 @@ impl Inbound {
         Ok(())
     }
 
-    /// All the text of a [plain](Self::is_plain) frame.
+    /// Whether the payload of a [plain](Self::is_plain) frame breaks no rule either.
     #[inline]
-    pub(crate) fn on_whole_text(&mut self, text: &[u8]) -> Result<(), ProtocolError> {
+    pub(crate) fn is_plain_payload(header: &Header, payload: &[u8]) -> bool {
         // §8.1, as in `Fragments::on_text`.
-        let checked = simdutf8::basic::from_utf8(text).map(drop).map_err(|_| ProtocolError::InvalidUtf8);
-        self.judge(checked)
+        header.opcode() != Opcode::TEXT || simdutf8::basic::from_utf8(payload).is_ok()
     }
 
     /// The frame is complete; `payload` is all of it.

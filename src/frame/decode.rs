@@ -22,7 +22,7 @@ pub fn decode(bytes: &mut [u8]) -> Option<(FrameView<'_>, usize)> {
     let (header, header_len) = Header::parse(bytes)?;
     let end = usize::try_from(header.len).ok()?.checked_add(header_len)?;
     let payload = bytes.get_mut(header_len..end)?;
-    if let Some(key) = header.masking_key {
+    if let Some(key) = header.masking_key() {
         mask(payload, key);
     }
     Some((header.view(payload), end))
@@ -69,6 +69,16 @@ impl Body {
         }
         self.expected = expected;
         self.received = 0;
+    }
+
+    /// A whole payload has come at once: unmasks it into a buffer of its own, and lends it.
+    pub(crate) fn fill(&mut self, payload: &[u8], masking_key: Option<[u8; 4]>) -> &[u8] {
+        self.bytes = Vec::with_capacity(payload.len());
+        match masking_key {
+            Some(key) => extend_masked(&mut self.bytes, payload, key),
+            None => self.bytes.extend_from_slice(payload),
+        }
+        &self.bytes
     }
 
     pub(crate) fn missing(&self) -> usize {

@@ -64,7 +64,7 @@ impl Queue {
     #[inline]
     pub(crate) fn push(&mut self, header: &Header, payload: &mut Bytes) -> usize {
         let payload_len = payload.len();
-        let copied = payload_len < if header.masking_key.is_some() { MASK_LATE_FROM } else { COPY_BELOW };
+        let copied = payload_len < if header.is_masked() { MASK_LATE_FROM } else { COPY_BELOW };
         let needed = header::ROOM + if copied { payload_len } else { 0 };
         if self.small.capacity() - self.small.len() < needed {
             self.make_room(needed);
@@ -73,7 +73,7 @@ impl Queue {
         header.encode(&mut self.small);
         let wire_len = self.small.len() - start + payload_len;
         self.len += wire_len;
-        match header.masking_key {
+        match header.masking_key() {
             masking_key if !copied => self.push_large(std::mem::take(payload), masking_key),
             Some(key) => extend_masked(&mut self.small, payload, key),
             None => self.small.extend_from_slice(payload),

@@ -15,8 +15,9 @@ pub(crate) const ROOM: usize = 16;
 pub struct Header {
     /// The first byte: FIN, RSV1 to RSV3, opcode. Kept as it is, since most of the time nobody asks.
     first: u8,
-    /// The key that the payload is masked with, if it is.
-    pub masking_key: Option<[u8; 4]>,
+    masked: bool,
+    /// As it is in memory. One number, since four bytes in an `Option` are copied piece by piece.
+    key: u32,
     /// The length of the payload in bytes.
     pub len: u64,
 }
@@ -34,13 +35,27 @@ impl Header {
         let &Message { fin, rsv1, rsv2, rsv3, opcode, ref payload, .. } = message;
         let bit = |set: bool, bit: u8| u8::from(set) * bit;
         let first = bit(fin, FIN) | bit(rsv1, RSV1) | bit(rsv2, RSV2) | bit(rsv3, RSV3) | opcode.bits();
-        Self { first, masking_key, len: payload.len() as u64 }
+        let key = u32::from_ne_bytes(masking_key.unwrap_or_default());
+        Self { first, masked: masking_key.is_some(), key, len: payload.len() as u64 }
     }
 
     /// Whether this is the last fragment of a message.
     #[must_use]
     pub const fn fin(&self) -> bool {
         self.first & FIN != 0
+    }
+
+    /// The key that the payload is masked with, if it is.
+    #[must_use]
+    #[inline]
+    pub const fn masking_key(&self) -> Option<[u8; 4]> {
+        if self.masked { Some(self.key.to_ne_bytes()) } else { None }
+    }
+
+    /// Whether the payload is masked.
+    #[inline]
+    pub(crate) const fn is_masked(&self) -> bool {
+        self.masked
     }
 
     /// How the payload is meant.
@@ -78,7 +93,7 @@ impl Header {
     /// How many bytes this header takes on the wire: 2 to 14.
     #[must_use]
     pub const fn wire_len(&self) -> usize {
-        2 + length_bytes(self.len) + if self.masking_key.is_some() { 4 } else { 0 }
+        2 + length_bytes(self.len) + if self.masked { 4 } else { 0 }
     }
 
     /// Appends the header to `target`, with the length in its shortest form
@@ -86,9 +101,9 @@ impl Header {
     #[inline]
     pub fn encode(&self, target: &mut Vec<u8>) {
         // Short headers are built in a register, appended as a whole and cut: no byte by byte, no unknown length.
-        let (first, key) = (u64::from(self.first), u64::from(self.masking_key.map_or(0, u32::from_le_bytes)));
-        let masked = u64::from(self.masking_key.is_some());
-        let keep = target.len() + if self.masking_key.is_some() { 4 } else { 0 };
+        let (first, key) = (u64::from(self.first), u64::from(self.key.to_le()));
+        let masked = u64::from(self.masked);
+        let keep = target.len() + if self.masked { 4 } else { 0 };
         if self.len < 126 {
             let bytes = first | (masked << 7 | self.len) << 8 | key << 16;
             target.extend_from_slice(&bytes.to_le_bytes());
@@ -123,13 +138,14 @@ impl Header {
             }
             len => (u64::from(len), rest),
         };
-        let (masking_key, rest) = if second & 0x80 == 0 {
-            (None, rest)
-        } else {
+        let masked = second & 0x80 != 0;
+        let (key, rest) = if masked {
             let (key, rest) = rest.split_first_chunk::<4>()?;
-            (Some(*key), rest)
+            (u32::from_ne_bytes(*key), rest)
+        } else {
+            (0, rest)
         };
-        Some((Self { first, masking_key, len }, bytes.len() - rest.len()))
+        Some((Self { first, masked, key, len }, bytes.len() - rest.len()))
     }
 
     /// The frame that this header and its payload make.
@@ -142,7 +158,7 @@ impl Header {
             rsv2: has(RSV2),
             rsv3: has(RSV3),
             opcode: self.opcode(),
-            mask: self.masking_key.is_some(),
+            mask: self.masked,
             len: self.len,
             payload,
         }
@@ -171,7 +187,7 @@ mod tests {
         let lengths = [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 33, u64::MAX];
         for len in lengths {
             for masking_key in [None, Some([1, 2, 3, 4])] {
-                let header = Header { len, masking_key, ..Header::of(&Message::default(), None) };
+                let header = Header { len, ..Header::of(&Message::default(), masking_key) };
                 let mut bytes = Vec::new();
                 header.encode(&mut bytes);
                 assert_eq!(bytes.len(), header.wire_len());

@@ -5,8 +5,7 @@
 const BLOCK: usize = 256;
 
 fn word(key: [u8; 4]) -> u64 {
-    let [a, b, c, d] = key;
-    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+    u64::from(u32::from_ne_bytes(key)) * 0x1_0000_0001
 }
 
 /// The key for the byte that comes `offset` bytes later.
