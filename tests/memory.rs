@@ -197,6 +197,18 @@ fn nothing_is_allocated_for_a_length_that_is_only_announced() {
     }
 }
 
+/// The same, where some of it has come: that decides how much is taken, not what was announced.
+#[test]
+fn what_is_allocated_is_bounded_by_what_has_come() {
+    let head = [&[0x82, 127][..], &(16_u64 << 20).to_be_bytes()].concat();
+    for (come, times) in [(1 << 10, 2), (20 << 10, 2), (40 << 10, 16), (200 << 10, 16)] {
+        let (mut read, _write) = wrap_io(hostile(&head, &[7], come), Hole, WrapOptions::client());
+        warm();
+        let memory = measure(|| assert_eq!(drain(&mut read).0, 0));
+        assert!(memory.bytes_max <= (come * times) as u64 + KIB, "{come}: {memory:?}");
+    }
+}
+
 /// CVE-2026-48779, websockets/ws#2331 (node ws), RUSTSEC-2026-0185, CVE-2026-25800 (quinn-proto): structures for tiny fragments, many times their size.
 #[test]
 fn fragments_of_one_byte_hold_no_more_than_was_received() {

@@ -50,6 +50,9 @@ pub fn encode(message: &Message, masking_key: Option<[u8; 4]>, target: &mut Vec<
     target.len() - start
 }
 
+/// From this much on, a payload that is coming in is given room for many times of it.
+const MUCH: usize = 32 << 10;
+
 /// The payload of the frame that is coming in, in a buffer of its own that grows as the bytes arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
@@ -117,11 +120,13 @@ impl Body {
         self.bytes.extend_from_slice(inflated);
     }
 
-    /// Makes room for what has arrived and as much again, not for what was announced.
+    /// Makes room for what has arrived and as much again, not for what was announced. Where much has arrived, for
+    /// more of it: moving a large payload costs more than addresses that nothing is written to.
     fn grow(&mut self, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed > self.bytes.capacity() {
-            let target = needed.saturating_mul(2).min(self.expected).max(needed);
+            let times = if needed < MUCH { 2 } else { 16 };
+            let target = needed.saturating_mul(times).min(self.expected).max(needed);
             self.bytes.reserve_exact(target - self.bytes.len());
         }
     }
