@@ -210,15 +210,23 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 
     fn poll_write_pieces(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let io = Pin::new(&mut self.io);
-        if let Some(pieces) = self.queue.in_two_pieces() {
-            return io.poll_write_vectored(cx, &pieces.map(IoSlice::new));
+        let (first_len, written) = if let Some(pieces) = self.queue.in_two_pieces() {
+            let [head, _] = pieces;
+            (head.len(), io.poll_write_vectored(cx, &pieces.map(IoSlice::new)))
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.queue.next(&mut slices);
+            match slices.get(..count).unwrap_or(&slices) {
+                [one] => return io.poll_write(cx, one),
+                several => {
+                    (several.first().map_or(0, |first| first.len()), io.poll_write_vectored(cx, several))
+                }
+            }
+        };
+        if let Poll::Ready(Ok(written)) = written {
+            self.queue.on_vectored(first_len, written);
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.queue.next(&mut slices);
-        match slices.get(..count).unwrap_or(&slices) {
-            [one] => io.poll_write(cx, one),
-            several => io.poll_write_vectored(cx, several),
-        }
+        written
     }
 }
 

@@ -10,6 +10,7 @@
 mod common;
 
 use std::{
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -24,7 +25,7 @@ use coro_websocket::{
     CloseCode, Error, FrameWriter, Message, Opcode, ProtocolError, Role, SinkExt, StreamExt, TryFeedError,
     WrapOptions, wrap_io,
 };
-use futures::Sink;
+use futures::{AsyncWrite, FutureExt, Sink};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
@@ -508,6 +509,57 @@ fn small_frames_that_were_fed_go_out_in_one_write() {
     );
     assert_eq!(wire::frames(&taken.bytes()).len(), 500);
     assert_eq!((taken.calls(), taken.flushes()), (1, 1));
+}
+
+/// Notes the length of each write. A wrapper that forgets vectored writes gets `AsyncWrite`'s own, which write the first
+/// slice alone; tokio-util's `Compat` is one.
+#[derive(Default)]
+struct Lengths {
+    vectored: bool,
+    seen: Vec<usize>,
+}
+
+impl AsyncWrite for Lengths {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.seen.push(buf.len());
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if !self.vectored {
+            return self.poll_write(cx, &bufs[0]);
+        }
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        self.seen.push(len);
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_transport_that_takes_one_slice_at_a_time_gets_frames_in_one_piece_soon() {
+    const LEN: usize = 16 << 10;
+    const LONG: usize = 64 << 10;
+    let seen = |vectored| {
+        let mut writer = FrameWriter::new(Lengths { vectored, seen: Vec::new() }, WrapOptions::server());
+        for len in [LEN, LEN, LEN, LEN, LONG, LEN] {
+            writer.send(Message::binary(vec![1; len])).now_or_never().unwrap().unwrap();
+        }
+        writer.into_inner().seen
+    };
+    assert_eq!(seen(true), [LEN + 4, LEN + 4, LEN + 4, LEN + 4, LONG + 10, LEN + 4]);
+    assert_eq!(seen(false), [4, LEN, 4, LEN, LEN + 4, LEN + 4, 10, LONG, LEN + 4]);
 }
 
 #[test]

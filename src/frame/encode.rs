@@ -13,6 +13,13 @@ use crate::pool;
 /// Below this, an unmasked payload is copied behind its header: one more slice in a vectored write costs more.
 const COPY_BELOW: usize = 1 << 10;
 
+/// The same where the transport takes one slice at a time, so that a header would go out alone: copying costs less than
+/// a second write.
+const COPY_BELOW_UNVECTORED: usize = 64 << 10;
+
+/// After so many vectored writes in a row of which only the first slice went out, that is what the transport does.
+const UNVECTORED_AFTER: u8 = 2;
+
 /// Below this, a payload is masked when it is accepted; from here on, when it is written, so that a large
 /// message is not held twice.
 const MASK_LATE_FROM: usize = 64 << 10;
@@ -41,6 +48,8 @@ pub(crate) struct Queue {
     masked: Vec<u8>,
     masked_taken: usize,
     len: usize,
+    /// How many vectored writes in a row wrote only their first slice.
+    unvectored: u8,
 }
 
 #[derive(Debug)]
@@ -64,7 +73,7 @@ impl Queue {
     #[inline]
     pub(crate) fn push(&mut self, header: &Header, payload: &mut Bytes) -> usize {
         let payload_len = payload.len();
-        let copied = payload_len < if header.is_masked() { MASK_LATE_FROM } else { COPY_BELOW };
+        let copied = payload_len < if header.is_masked() { MASK_LATE_FROM } else { self.copy_below() };
         let needed = header::ROOM + if copied { payload_len } else { 0 };
         if self.small.capacity() - self.small.len() < needed {
             self.make_room(needed);
@@ -79,6 +88,21 @@ impl Queue {
             None => self.small.extend_from_slice(payload),
         }
         wire_len
+    }
+
+    #[inline]
+    fn copy_below(&self) -> usize {
+        if self.unvectored < UNVECTORED_AFTER { COPY_BELOW } else { COPY_BELOW_UNVECTORED }
+    }
+
+    /// Several slices were to be written, the first of which has this length, and so many bytes were.
+    #[inline]
+    pub(crate) fn on_vectored(&mut self, first_len: usize, written: usize) {
+        if written > first_len {
+            self.unvectored = 0;
+        } else if written == first_len {
+            self.unvectored = self.unvectored.saturating_add(1);
+        }
     }
 
     fn push_large(&mut self, payload: Bytes, masking_key: Option<[u8; 4]>) {
