@@ -66,19 +66,22 @@ const MAX_INTERIM: usize = 8;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn connect(options: Options) -> Result<(Response, Read, Write), Error> {
-    let deadline = Deadline::after(options.timeout);
-    let opening = Opening::new(&options)?;
-    let address = Address::new(&options)?;
-    let mut timings = Timings::default();
-    let mut connected = address.connect(deadline, &options, &mut timings).await?;
-    let since = clock::now();
-    let opened = opening.perform(&mut connected.reader, &mut connected.writer, &options, deadline).await;
-    let (response, settings, leftover) = opened?;
-    timings.handshake = clock::now() - since;
-    let response = response.with_connection(Some(connected.socket), timings);
-    let (read, write) = assemble(connected.reader, leftover, connected.writer, &settings);
-    Ok((response, read, write))
+pub fn connect(options: Options) -> impl Future<Output = Result<(Response, Read, Write), Error>> {
+    // In a box: a task has room for the largest of what it ever awaits, as long as it lives.
+    Box::pin(async move {
+        let deadline = Deadline::after(options.timeout);
+        let opening = Opening::new(&options)?;
+        let address = Address::new(&options)?;
+        let mut timings = Timings::default();
+        let mut connected = address.connect(deadline, &options, &mut timings).await?;
+        let since = clock::now();
+        let opened = opening.perform(&mut connected.reader, &mut connected.writer, &options, deadline).await;
+        let (response, settings, leftover) = opened?;
+        timings.handshake = clock::now() - since;
+        let response = response.with_connection(Some(connected.socket), timings);
+        let (read, write) = assemble(connected.reader, leftover, connected.writer, &settings);
+        Ok((response, read, write))
+    })
 }
 
 /// Opens a connection over a transport that the caller has connected
@@ -110,22 +113,26 @@ pub async fn connect(options: Options) -> Result<(Response, Read, Write), Error>
 /// # Ok(())
 /// # }
 /// ```
-pub async fn connect_io<R, W>(
+#[expect(clippy::type_complexity, reason = "what comes of it has three parts")]
+pub fn connect_io<R, W>(
     mut read: R,
     mut write: W,
     options: Options,
-) -> Result<(Response, IoRead<R, W>, IoWrite<W>), Error>
+) -> impl Future<Output = Result<(Response, IoRead<R, W>, IoWrite<W>), Error>>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let deadline = Deadline::after(options.timeout);
-    let opening = Opening::new(&options)?;
-    let since = clock::now();
-    let (response, settings, leftover) = opening.perform(&mut read, &mut write, &options, deadline).await?;
-    let timings = Timings { handshake: clock::now() - since, ..Timings::default() };
-    let (read, write) = assemble(read, leftover, write, &settings);
-    Ok((response.with_connection(None, timings), read, write))
+    Box::pin(async move {
+        let deadline = Deadline::after(options.timeout);
+        let opening = Opening::new(&options)?;
+        let since = clock::now();
+        let opened = opening.perform(&mut read, &mut write, &options, deadline).await;
+        let (response, settings, leftover) = opened?;
+        let timings = Timings { handshake: clock::now() - since, ..Timings::default() };
+        let (read, write) = assemble(read, leftover, write, &settings);
+        Ok((response.with_connection(None, timings), read, write))
+    })
 }
 
 /// An opening handshake whose options have been checked.

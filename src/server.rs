@@ -53,14 +53,22 @@ pub use upgrade::{Refused, Upgrade};
 /// # Ok(())
 /// # }
 /// ```
-pub async fn accept_io<R, W>(read: R, write: W, options: AcceptOptions) -> Result<Upgrade<R, W>, Error>
+pub fn accept_io<R, W>(
+    read: R,
+    write: W,
+    options: AcceptOptions,
+) -> impl Future<Output = Result<Upgrade<R, W>, Error>>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    check_options(&options)?;
-    let deadline = Deadline::after(options.timeout);
-    read_upgrade(read, write, None, deadline, Arc::new(options)).await
+    // In a box, here and elsewhere in handshakes: a task has room for the largest of what it ever awaits, as long as it
+    // lives.
+    Box::pin(async move {
+        check_options(&options)?;
+        let deadline = Deadline::after(options.timeout);
+        read_upgrade(read, write, None, deadline, Arc::new(options)).await
+    })
 }
 
 fn check_options(options: &AcceptOptions) -> Result<(), OptionsError> {

@@ -25,12 +25,12 @@ use std::{
 
 use allocation_counter::measure;
 use coro_websocket::{
-    Checks, Data, Error, IoRead, IoWrite, Message, Opcode, ProtocolError, Role, SinkExt, StreamExt,
-    WrapOptions, codec, wrap_io,
+    AcceptOptions, Checks, Data, Error, IoRead, IoWrite, Message, Opcode, Options, ProtocolError, Role,
+    SinkExt, StreamExt, WrapOptions, accept_io, codec, connect, connect_io, wrap_io,
 };
 use futures::{
     executor::block_on,
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, empty, sink},
 };
 
 const KIB: u64 = 1 << 10;
@@ -503,4 +503,13 @@ fn lengths_that_overflow_are_refused() {
 
 fn io_bytes(bytes: Vec<u8>) -> futures::io::Cursor<Vec<u8>> {
     futures::io::Cursor::new(bytes)
+}
+
+/// A task has room for the largest of what it ever awaits, as long as it lives: a handshake is over soon.
+#[test]
+fn futures_of_handshakes_are_one_pointer() {
+    let pointer = size_of::<usize>();
+    assert_eq!(size_of_val(&connect(Options::default())), pointer);
+    assert_eq!(size_of_val(&connect_io(empty(), sink(), Options::default())), pointer);
+    assert_eq!(size_of_val(&accept_io(empty(), sink(), AcceptOptions::default())), pointer);
 }

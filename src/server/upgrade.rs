@@ -116,19 +116,22 @@ where
     /// # Cancel safety
     ///
     /// Dropping the future drops the transport, and the client may have got a part of the answer.
-    pub async fn accept(
+    #[expect(clippy::type_complexity, reason = "what comes of it has three parts")]
+    pub fn accept(
         mut self,
         accept: Accept,
-    ) -> Result<(Request, IoRead<R, W>, IoWrite<W>), Refused<R, W>> {
-        match self.switch(&accept).await {
-            Ok((settings, subprotocol)) => {
-                let Self { read, write, mut request, leftover, .. } = self;
-                request.set_agreed(subprotocol, settings.deflate.as_ref().map(Deflate::params));
-                let (read, write) = assemble(read, leftover, write, &settings);
-                Ok((request, read, write))
+    ) -> impl Future<Output = Result<(Request, IoRead<R, W>, IoWrite<W>), Refused<R, W>>> {
+        Box::pin(async move {
+            match self.switch(&accept).await {
+                Ok((settings, subprotocol)) => {
+                    let Self { read, write, mut request, leftover, .. } = self;
+                    request.set_agreed(subprotocol, settings.deflate.as_ref().map(Deflate::params));
+                    let (read, write) = assemble(read, leftover, write, &settings);
+                    Ok((request, read, write))
+                }
+                Err(error) => Err(Refused { upgrade: Box::new(self), error }),
             }
-            Err(error) => Err(Refused { upgrade: Box::new(self), error }),
-        }
+        })
     }
 
     /// Sends the answer 101, after everything that can be wrong with it was looked at. Gives what holds from now on,
