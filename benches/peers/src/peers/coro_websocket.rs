@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 use bytes::Bytes;
 use coro_websocket::{
     Accept, AcceptOptions, Deflate, Error, FrameWriter, IoRead, IoWrite, Message, Outlet, PreparedFrame,
-    Read, Server, ServerOptions, SinkExt, Source, StreamExt, WrapOptions, Write, accept_io, wrap_io,
+    Read, Server, ServerOptions, Source, StreamExt, WrapOptions, Write, accept_io, wrap_io,
 };
 use tokio::net::{
     TcpStream,
