@@ -103,15 +103,29 @@ pub(crate) enum Stop {
 #[derive(Debug, Default)]
 struct Slots {
     pongs: VecDeque<Bytes>,
-    close: Option<Message>,
     /// The transport is to be shut once everything is flushed.
     shut: bool,
-    /// The error that `Read` is to fail the connection with; a Close frame has been queued.
-    failing: Option<Error>,
     /// Nothing follows any more: the transport is gone.
     over: bool,
+    /// In a box, since most connections are open most of the time.
+    ending: Option<Box<Ending>>,
+}
+
+/// How it ends.
+#[derive(Debug, Default)]
+struct Ending {
+    /// The echo of a Close, or ours after a violation, to be sent.
+    close: Option<Message>,
+    /// The error that `Read` is to fail the connection with; a Close frame has been queued.
+    failing: Option<Error>,
     write_error: Option<Error>,
     close_frames: CloseFrames,
+}
+
+impl Slots {
+    fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
 }
 
 /// The outgoing side.
@@ -297,7 +311,7 @@ impl<K: Outlet> Shared<K> {
     }
 
     pub(crate) fn close_frames(&self) -> CloseFrames {
-        lock(&self.slots).close_frames.clone()
+        lock(&self.slots).ending.as_ref().map(|ending| ending.close_frames.clone()).unwrap_or_default()
     }
 
     /// Locks the outgoing side, does something, lets go, and does what has come up meanwhile.
@@ -405,7 +419,7 @@ impl<K: Outlet> Shared<K> {
     }
 
     pub(crate) fn post_close(&self, close: Message) {
-        lock(&self.slots).close = Some(close);
+        lock(&self.slots).ending().close = Some(close);
         self.signals.raise(Flags::REPLIES);
         self.settle();
     }
@@ -418,7 +432,7 @@ impl<K: Outlet> Shared<K> {
     }
 
     pub(crate) fn on_close_received(&self, said: Option<CloseFrame>) {
-        lock(&self.slots).close_frames.received = said;
+        lock(&self.slots).ending().close_frames.received = said;
     }
 
     /// The connection is over: both Closes are through, or it failed.
@@ -429,16 +443,17 @@ impl<K: Outlet> Shared<K> {
 
     pub(crate) fn take_stop(&self) -> Option<Stop> {
         let mut slots = lock(&self.slots);
+        let failed = slots.ending.as_mut().and_then(|ending| ending.failing.take()).map(Stop::Failed);
         if slots.over {
             // The flag stays up, so that nobody waits for a transport that is gone.
-            return slots.failing.take().map(Stop::Failed).or(Some(Stop::Quiet));
+            return failed.or(Some(Stop::Quiet));
         }
         self.signals.clear(Flags::STOP);
-        slots.failing.take().map(Stop::Failed)
+        failed
     }
 
     pub(crate) fn write_error(&self) -> Option<Error> {
-        lock(&self.slots).write_error.clone()
+        lock(&self.slots).ending.as_ref().and_then(|ending| ending.write_error.clone())
     }
 
     /// Whether the peer is still as silent as when the deadline passed.
@@ -481,7 +496,7 @@ impl<K: Outlet> Shared<K> {
                     let _ = self.push_close(sending, after, close);
                     let _ = self.drain(sending, after, u64::MAX);
                     sending.refused.get_or_insert(Error::Abandoned);
-                    lock(&self.slots).failing.get_or_insert(Error::Abandoned);
+                    lock(&self.slots).ending().failing.get_or_insert(Error::Abandoned);
                     self.signals.raise(Flags::STOP);
                     after.wake_read = true;
                     after.wake_writers = true;

@@ -99,7 +99,7 @@ impl<K: Outlet> Shared<K> {
 
     /// The transport takes no more. `Read` goes on: the peer's Close may still be in what it sent.
     pub(super) fn fail_writing(&self, sending: &mut Sending<K>, after: &mut After<K>, error: Error) {
-        lock(&self.slots).write_error = Some(error.clone());
+        lock(&self.slots).ending().write_error = Some(error.clone());
         sending.failed = Some(error);
         sending.waiting.clear();
         self.signals.raise(Flags::WRITE_FAILED | Flags::CLOSED);

@@ -16,7 +16,8 @@ impl<K: Outlet> Shared<K> {
     pub(super) fn place_replies(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         let (mut pongs, close, shut) = {
             let mut slots = lock(&self.slots);
-            (std::mem::take(&mut slots.pongs), slots.close.take(), std::mem::take(&mut slots.shut))
+            let close = slots.ending.as_mut().and_then(|ending| ending.close.take());
+            (std::mem::take(&mut slots.pongs), close, std::mem::take(&mut slots.shut))
         };
         sending.pong_held = false;
         if sending.check_open().is_ok() {
@@ -94,7 +95,7 @@ impl<K: Outlet> Shared<K> {
                 writer.lost = true;
             }
         }
-        lock(&self.slots).close_frames.sent = said;
+        lock(&self.slots).ending().close_frames.sent = said;
         self.start_closing(sending, self.close_timeout);
         self.signals.raise(Flags::CLOSED | Flags::CLOSING);
         after.wake_writers = true;
