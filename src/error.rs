@@ -463,6 +463,8 @@ pub enum HandshakeError {
     Accept,
     /// The server chose a subprotocol that was not offered, or several; or a list of them is malformed.
     Subprotocol,
+    /// The client and the server have [no subprotocol in common](crate::AcceptOptions::require_subprotocol).
+    SubprotocolMissing,
     /// The server chose an extension that was not offered, or not as it was; or a list of them is malformed.
     Extension,
     /// The request's method is not GET.
@@ -504,6 +506,7 @@ impl HandshakeError {
             | Self::Upgrade
             | Self::Connection
             | Self::Subprotocol
+            | Self::SubprotocolMissing
             | Self::Extension
             | Self::HttpVersion
             | Self::Target
@@ -531,6 +534,7 @@ impl fmt::Display for HandshakeError {
             Self::Connection => "Connection does not name upgrade",
             Self::Accept => "Sec-WebSocket-Accept is missing or wrong",
             Self::Subprotocol => "a subprotocol was chosen that was not offered, or the list is malformed",
+            Self::SubprotocolMissing => "no subprotocol that is spoken here is offered",
             Self::Extension => "an extension was chosen that was not offered, or the list is malformed",
             Self::Method => "the method is not GET",
             Self::HttpVersion => "the version is not HTTP/1.1",

@@ -563,6 +563,27 @@ fn subprotocol_is_chosen_by_list_or_function() {
 }
 
 #[test]
+fn client_without_a_subprotocol_that_is_required_is_told_which() {
+    let answer = |options: ServerOptions, offered: &[&str]| {
+        let server = bind(options.require_subprotocol(true));
+        let offer = client(&server).subprotocols(offered.iter().copied());
+        match block_on(beside(&server, connect(offer))) {
+            Ok((response, ..)) => (101, response.subprotocol().unwrap().to_owned()),
+            Err(error) => {
+                let response = error.response().unwrap();
+                (response.code(), String::from_utf8(response.body().to_vec()).unwrap())
+            }
+        }
+    };
+    let list = || ServerOptions::default().subprotocols(["b", "a"]);
+    let told = |names| (400, format!("no subprotocol that is spoken here is offered\n{names}"));
+    assert_eq!(answer(list(), &["c", "a"]), (101, "a".to_owned()));
+    assert_eq!(answer(list(), &["c"]), told("expected: b, a\n"));
+    assert_eq!(answer(list(), &[]), told("expected: b, a\n"));
+    assert_eq!(answer(ServerOptions::default().choose_subprotocol(|_| None), &["c"]), told(""));
+}
+
+#[test]
 fn origin_is_that_of_the_host_unless_said_otherwise() {
     let code = |options: ServerOptions, origin: &str| {
         let server = bind(options);

@@ -67,6 +67,14 @@ impl Reply {
         Some(if error == HandshakeError::Method { reply.header("Allow", "GET") } else { reply })
     }
 
+    /// The answer to a client that offers none of these, one of which it must.
+    pub(crate) fn no_subprotocol(spoken: &[String]) -> Self {
+        let error = HandshakeError::SubprotocolMissing;
+        let expected =
+            if spoken.is_empty() { String::new() } else { format!("expected: {}\n", spoken.join(", ")) };
+        Self::text(400, format!("{error}\n{expected}"))
+    }
+
     /// The answer to a request that did not come in time.
     pub(crate) fn timeout() -> Self {
         Self::text(408, "the request took too long\n")

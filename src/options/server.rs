@@ -58,6 +58,14 @@ macro_rules! accept_setters {
             self
         }
 
+        /// Whether a client with which no subprotocol is agreed on is refused, with 400 and the names of those that are
+        /// spoken here. Default: `false`, the connection opens without one.
+        #[must_use]
+        pub fn require_subprotocol(mut self, required: bool) -> Self {
+            self.$($accept.)?require_subprotocol = required;
+            self
+        }
+
         /// Chooses the subprotocol by a function instead: it gets those that the client offers, the preferred ones
         /// first, and gives one of them, or none. It is asked where the client offers any and [`Accept::subprotocol`](crate::Accept::subprotocol)
         /// has not chosen. Default: the first of the list.
@@ -105,6 +113,7 @@ pub struct AcceptOptions {
     pub(crate) origins: Origins,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) choose_subprotocol: SubprotocolChoice,
+    pub(crate) require_subprotocol: bool,
     pub(crate) settings: Settings,
 }
 
@@ -118,6 +127,7 @@ impl Default for AcceptOptions {
             origins: Origins::default(),
             subprotocols: Vec::new(),
             choose_subprotocol: SubprotocolChoice::default(),
+            require_subprotocol: false,
             settings: Settings { heartbeat, ..Settings::new(Role::Server) },
         }
     }

@@ -177,6 +177,7 @@ where
         match chosen {
             Some(chosen) if !is_token(&chosen) => Err(OptionsError::Subprotocol.into()),
             Some(chosen) if !offered.contains(&chosen.as_str()) => Err(HandshakeError::Subprotocol.into()),
+            None if self.options.require_subprotocol => Err(HandshakeError::SubprotocolMissing.into()),
             chosen => Ok(chosen),
         }
     }
@@ -250,6 +251,9 @@ where
     pub async fn answer(self) -> Result<(), Error> {
         let Self { upgrade, error } = self;
         let reply = match error {
+            Error::Handshake { error: HandshakeError::SubprotocolMissing, .. } => {
+                Some(Reply::no_subprotocol(&upgrade.options.subprotocols))
+            }
             Error::Handshake { error, .. } => Reply::refusal(error, Some(&upgrade.request)),
             _ => None,
         };
