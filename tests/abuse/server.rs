@@ -65,13 +65,19 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
     }
 
-    /// Waits until it has no more descriptors than this, but not for ever. Gives how many it has.
+    /// Waits until it has had no more descriptors than this for some time, since clients may still wait to be accepted,
+    /// but not for ever. Gives how many it has.
     pub(crate) fn settle(&self, descriptors: usize) -> usize {
         let since = Instant::now();
-        while self.descriptors() > descriptors && since.elapsed() < Duration::from_secs(15) {
+        let mut calm = 0;
+        loop {
+            let now = self.descriptors();
+            calm = if now > descriptors { 0 } else { calm + 1 };
+            if calm == 10 || since.elapsed() > Duration::from_secs(15) {
+                return now;
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.descriptors()
     }
 }
 
