@@ -4,13 +4,12 @@
 //! `RUSTFLAGS="--cfg coro_websocket_loom" cargo test --release --lib shared::model`
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::Poll,
 };
 
 use futures::{FutureExt, SinkExt};
@@ -20,206 +19,11 @@ use loom::{
     thread::{self, JoinHandle},
 };
 
-use crate::{
-    error::Error,
-    frame::{FrameView, Message, Opcode},
-    options::{Role, Settings},
-    read::Read,
-    reader::{self, Source},
-    shared::Shared,
-    sync::{Mutex, lock},
-    write::Write,
-    writer::{self, Outlet},
-};
+use crate::{error::Error, frame::Message, sync::lock};
 
-/// Each frame has two parts on the wire, whatever it carries, so that it could be torn.
-const PARTS: usize = 2;
+mod world;
 
-/// What is between our end and the peer.
-#[derive(Default)]
-struct Wire {
-    parts: Vec<Message>,
-    /// How many parts more the transport takes now.
-    room: usize,
-    shut: bool,
-    sender: Option<Waker>,
-    peer: Option<Waker>,
-}
-
-/// The peer's end: it takes what is sent, when it likes.
-#[derive(Clone)]
-struct Peer(Arc<Mutex<Wire>>);
-
-/// Our end, writing.
-struct Line {
-    wire: Arc<Mutex<Wire>>,
-    queue: VecDeque<Message>,
-    accepted: u64,
-    written: u64,
-    flushed: u64,
-}
-
-impl Outlet for Line {}
-
-impl writer::sealed::Outlet for Line {
-    fn push(&mut self, message: &mut Message) -> Result<usize, Error> {
-        self.queue.extend(std::iter::repeat_n(message.clone(), PARTS));
-        self.accepted += PARTS as u64;
-        Ok(PARTS)
-    }
-
-    fn buffered(&self) -> usize {
-        // Something that others touch too, so that they come in between while the lock is held.
-        drop(lock(&self.wire));
-        self.queue.len()
-    }
-
-    fn accepted(&self) -> u64 {
-        self.accepted
-    }
-
-    fn flushed(&self) -> u64 {
-        self.flushed
-    }
-
-    fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
-        let mut peer = None;
-        let polled = {
-            let mut wire = lock(&self.wire);
-            while self.written < target && wire.room > 0 {
-                let Some(part) = self.queue.pop_front() else { break };
-                wire.room -= 1;
-                wire.parts.push(part);
-                self.written += 1;
-                peer = wire.peer.take().or(peer);
-            }
-            if self.written < target {
-                wire.sender = Some(cx.waker().clone());
-                Poll::Pending
-            } else {
-                self.flushed = self.written;
-                Poll::Ready(Ok(()))
-            }
-        };
-        if let Some(peer) = peer {
-            peer.wake();
-        }
-        polled
-    }
-
-    fn poll_shut(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        lock(&self.wire).shut = true;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Peer {
-    /// Makes room, and says so as a transport does.
-    fn take(&self, parts: usize) {
-        let mut wire = lock(&self.0);
-        wire.room += parts;
-        let sender = wire.sender.take();
-        drop(wire);
-        if let Some(sender) = sender {
-            sender.wake();
-        }
-    }
-
-    fn poll_received(&self, cx: &Context<'_>, frames: usize) -> Poll<()> {
-        let mut wire = lock(&self.0);
-        if wire.parts.len() >= frames * PARTS {
-            return Poll::Ready(());
-        }
-        wire.peer = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// What was received. No frame is torn, and nothing comes after a Close frame.
-    fn frames(&self) -> Vec<Message> {
-        let wire = lock(&self.0);
-        let (frames, rest) = wire.parts.as_chunks::<PARTS>();
-        assert!(rest.is_empty(), "a frame is torn");
-        let frames: Vec<Message> = frames
-            .iter()
-            .map(|[head, tail]| {
-                assert_eq!(head, tail, "frames are interleaved");
-                head.clone()
-            })
-            .collect();
-        let close = frames.iter().position(|frame| frame.opcode == Opcode::CLOSE);
-        assert!(close.is_none_or(|place| place + 1 == frames.len()), "after Close: {frames:?}");
-        frames
-    }
-
-    fn said(&self) -> String {
-        let texts: Vec<String> = self
-            .frames()
-            .iter()
-            .map(|frame| match frame.opcode {
-                Opcode::CLOSE => "close".to_owned(),
-                _ => frame.as_text().unwrap_or_default().to_owned(),
-            })
-            .collect();
-        texts.join(" ")
-    }
-}
-
-/// What the peer sends: these frames, and then nothing more, nor the end.
-struct Script {
-    frames: VecDeque<Message>,
-    staged: Option<Message>,
-    current: Message,
-}
-
-impl Source for Script {}
-
-impl reader::sealed::Source for Script {
-    fn advance(&mut self, _: bool) -> Option<Result<(), Error>> {
-        self.current = self.staged.take()?;
-        Some(Ok(()))
-    }
-
-    fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        self.staged = self.frames.pop_front();
-        if self.staged.is_some() { Poll::Ready(Ok(true)) } else { Poll::Pending }
-    }
-
-    fn view(&self) -> FrameView<'_> {
-        FrameView::from(&self.current)
-    }
-
-    fn take(&mut self) -> Message {
-        std::mem::take(&mut self.current)
-    }
-
-    fn is_torn(&self) -> bool {
-        false
-    }
-
-    fn poll_discard(&mut self, _: &mut Context<'_>) -> Poll<usize> {
-        Poll::Ready(0)
-    }
-
-    fn received(&self) -> u64 {
-        0
-    }
-}
-
-type Reading = Read<Script, Line>;
-type Writing = Write<Line>;
-
-/// A server's halves, with a mark of `high_water` parts, over a transport that takes `room` parts for now.
-fn connection(room: usize, high_water: usize, script: &[Message]) -> (Reading, Writing, Peer) {
-    let wire = Arc::new(Mutex::new(Wire { room, ..Wire::default() }));
-    let line = Line { wire: Arc::clone(&wire), queue: VecDeque::new(), accepted: 0, written: 0, flushed: 0 };
-    let mut settings = Settings::new(Role::Server);
-    settings.write_buffer_len = high_water;
-    let shared = Shared::new(line, &settings);
-    let write = Write::new(Arc::clone(&shared), settings.checks, None);
-    let source =
-        Script { frames: script.iter().cloned().collect(), staged: None, current: Message::default() };
-    (Read::new(source, shared, &settings), write, Peer(wire))
-}
+use world::{PARTS, Peer, Reading, connection};
 
 /// All that fits.
 const ROOMY: usize = 1 << 20;
