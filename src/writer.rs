@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     frame::{
         Message,
-        encode::{Queue, SLICES},
+        encode::{self, Queue, SLICES},
         header::Header,
     },
     options::{Checks, Settings, WrapOptions},
@@ -33,6 +33,18 @@ pub(crate) mod sealed {
         /// Accepts one frame, whole, whatever it says. Gives its length on the wire. What is left of the message has
         /// no meaning; it is dropped by the caller, outside locks.
         fn push(&mut self, message: &mut Message) -> Result<usize, Error>;
+
+        /// Accepts one frame like [`push`](Self::push) and hands everything to the transport. Gives its length, and
+        /// how far that has come.
+        fn poll_send(
+            &mut self,
+            cx: &mut Context<'_>,
+            message: &mut Message,
+        ) -> Result<(usize, Poll<Result<(), Error>>), Error> {
+            let wire_len = self.push(message)?;
+            let target = self.accepted();
+            Ok((wire_len, self.poll_flush_to(cx, target)))
+        }
 
         /// How many bytes of frames wait for the transport.
         fn buffered(&self) -> usize;
@@ -158,8 +170,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         poll_fn(move |cx| {
             if let Some(message) = &mut slot {
                 ready!(self.poll_room(cx))?;
-                self.accept(message)?;
+                self.rules.on_message(message).map_err(Error::Invalid)?;
+                let (_, sent) = sealed::Outlet::poll_send(self, cx, message)?;
                 slot = None;
+                return sent;
             }
             let target = self.progress.accepted;
             sealed::Outlet::poll_flush_to(self, cx, target)
@@ -170,6 +184,66 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     fn accept(&mut self, message: &mut Message) -> Result<(), Error> {
         self.rules.on_message(message).map_err(Error::Invalid)?;
         sealed::Outlet::push(self, message).map(drop)
+    }
+
+    /// The header of a frame that is accepted now.
+    #[inline]
+    fn header(&self, message: &Message) -> Result<Header, Error> {
+        let masked = match self.mask {
+            MaskBy::Role(masked) => masked,
+            MaskBy::Frame => message.mask,
+        };
+        // §5.3: "the masking key needs to be unpredictable": drawn when the payload is fixed.
+        let masking_key = if masked { Some(entropy::draw_key()?) } else { None };
+        Ok(Header::of(message, masking_key))
+    }
+
+    #[inline]
+    fn enqueue(&mut self, header: &Header, message: &mut Message) -> usize {
+        let wire_len = self.queue.push(header, &mut message.payload);
+        self.progress.accepted += wire_len as u64;
+        wire_len
+    }
+
+    /// Offers a frame to the transport that needs no buffer: it is so short that it is put together here, or goes out
+    /// as it is. `None` for all others.
+    #[inline]
+    fn poll_offer(
+        &mut self,
+        cx: &mut Context<'_>,
+        header: &Header,
+        payload: &[u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        if payload.len() <= encode::SHORT {
+            let (frame, len) = encode::short_frame(header, payload);
+            let frame = frame.get(..len)?;
+            return Some(self.poll_io(|io| io.poll_write(cx, frame)));
+        }
+        if header.is_masked() || self.queue.copies(payload.len()) {
+            return None;
+        }
+        let (head, head_len) = header.bytes();
+        let head = head.get(..head_len)?;
+        let slices = [IoSlice::new(head), IoSlice::new(payload)];
+        let written = self.poll_io(|io| io.poll_write_vectored(cx, &slices));
+        if let Poll::Ready(Ok(written)) = written {
+            self.queue.on_vectored(head_len, written);
+        }
+        Some(written)
+    }
+
+    /// Does something with the transport until it is not interrupted.
+    #[inline]
+    fn poll_io<T>(
+        &mut self,
+        mut poll: impl FnMut(Pin<&mut W>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            match poll(Pin::new(&mut self.io)) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                polled => return polled,
+            }
+        }
     }
 
     /// Writes until not more than the mark waits.
@@ -186,10 +260,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     #[inline]
     fn poll_drain_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>> {
         while self.progress.accepted - (self.queue.len() as u64) < target && self.queue.len() > 0 {
-            match ready!(self.poll_write(cx)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                written => written?,
-            }
+            ready!(self.poll_write(cx))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -197,15 +268,29 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes once: as much as the transport takes of what waits.
     #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = match self.queue.in_one_piece() {
-            Some(bytes) => ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?,
-            None => ready!(self.poll_write_pieces(cx))?,
+        let written = loop {
+            let written = match self.queue.in_one_piece() {
+                Some(bytes) => Pin::new(&mut self.io).poll_write(cx, bytes),
+                None => self.poll_write_pieces(cx),
+            };
+            match ready!(written) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => break written,
+            }
         };
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        Poll::Ready(self.on_written(written))
+    }
+
+    /// The transport has taken so much of what waits.
+    #[inline]
+    fn on_written(&mut self, written: io::Result<usize>) -> io::Result<()> {
+        match written? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                self.queue.consume(written);
+                Ok(())
+            }
         }
-        self.queue.consume(written);
-        Poll::Ready(Ok(()))
     }
 
     fn poll_write_pieces(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -238,16 +323,41 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
         if let Some(deflater) = &mut self.deflater {
             deflater.on_message(message)?;
         }
-        let masked = match self.mask {
-            MaskBy::Role(masked) => masked,
-            MaskBy::Frame => message.mask,
-        };
-        // §5.3: "the masking key needs to be unpredictable": drawn when the payload is fixed.
-        let masking_key = if masked { Some(entropy::draw_key()?) } else { None };
-        let header = Header::of(message, masking_key);
-        let wire_len = self.queue.push(&header, &mut message.payload);
-        self.progress.accepted += wire_len as u64;
-        Ok(wire_len)
+        let header = self.header(message)?;
+        Ok(self.enqueue(&header, message))
+    }
+
+    #[inline]
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Message,
+    ) -> Result<(usize, Poll<Result<(), Error>>), Error> {
+        if let Some(deflater) = &mut self.deflater {
+            deflater.on_message(message)?;
+        }
+        let header = self.header(message)?;
+        let offered =
+            if self.queue.len() == 0 { self.poll_offer(cx, &header, &message.payload) } else { None };
+        let unflushed = self.progress.flushed != self.progress.accepted;
+        let wire_len = header.wire_len() + message.payload.len();
+        if let Some(Poll::Ready(Ok(written))) = offered
+            && written == wire_len
+        {
+            self.progress.accepted += wire_len as u64;
+        } else {
+            self.enqueue(&header, message);
+            match offered {
+                Some(Poll::Ready(written)) => match self.on_written(written) {
+                    Ok(()) => {}
+                    Err(error) => return Ok((wire_len, Poll::Ready(Err(error.into())))),
+                },
+                Some(Poll::Pending) if !unflushed => return Ok((wire_len, Poll::Pending)),
+                _ => {}
+            }
+        }
+        let target = self.progress.accepted;
+        Ok((wire_len, sealed::Outlet::poll_flush_to(self, cx, target)))
     }
 
     fn buffered(&self) -> usize {
@@ -272,12 +382,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
             }
             // Where the transport takes no more now, what it has taken is flushed all the same: those whose frames
             // it was wait for nothing else. Then it is asked again, since a flush may have made it forget who waits.
-            loop {
-                match ready!(Pin::new(&mut self.io).poll_flush(cx)) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    flushed => break flushed?,
-                }
-            }
+            ready!(self.poll_io(|io| io.poll_flush(cx)))?;
             self.progress.flushed = written;
         }
         Poll::Ready(Ok(()))
@@ -290,12 +395,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
     }
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            match ready!(Pin::new(&mut self.io).poll_close(cx)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                closed => return Poll::Ready(closed.map_err(Error::from)),
-            }
-        }
+        self.poll_io(|io| io.poll_close(cx)).map_err(Error::from)
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     header::{self, Header},
-    mask::{extend_masked, rotate},
+    mask::{extend_masked, mask, rotate},
 };
 use crate::pool;
 
@@ -35,6 +35,29 @@ const KEPT_LARGE: usize = 1;
 
 /// How many slices go into one vectored write at most.
 pub(crate) const SLICES: usize = 16;
+
+/// A payload up to this length makes a [`short_frame`].
+pub(crate) const SHORT: usize = 128;
+
+/// A whole frame, masked where there is a key, and its length. The payload is not longer than [`SHORT`].
+#[inline]
+pub(crate) fn short_frame(header: &Header, payload: &[u8]) -> ([u8; header::ROOM + SHORT], usize) {
+    let mut frame = [0; header::ROOM + SHORT];
+    let (head, head_len) = header.bytes();
+    if let Some(start) = frame.first_chunk_mut() {
+        *start = head;
+    }
+    if let Some(rest) = frame.get_mut(head_len..head_len + SHORT) {
+        if let Some(place) = rest.get_mut(..payload.len()) {
+            place.copy_from_slice(payload);
+        }
+        if let Some(key) = header.masking_key() {
+            // All of it: one length that is known.
+            mask(rest, key);
+        }
+    }
+    (frame, head_len + payload.len())
+}
 
 /// Encoded frames that the transport has not taken yet.
 #[derive(Debug, Default)]
@@ -73,7 +96,7 @@ impl Queue {
     #[inline]
     pub(crate) fn push(&mut self, header: &Header, payload: &mut Bytes) -> usize {
         let payload_len = payload.len();
-        let copied = payload_len < if header.is_masked() { MASK_LATE_FROM } else { self.copy_below() };
+        let copied = if header.is_masked() { payload_len < MASK_LATE_FROM } else { self.copies(payload_len) };
         let needed = header::ROOM + if copied { payload_len } else { 0 };
         if self.small.capacity() - self.small.len() < needed {
             self.make_room(needed);
@@ -90,9 +113,10 @@ impl Queue {
         wire_len
     }
 
+    /// Whether an unmasked payload of this length is copied behind its header.
     #[inline]
-    fn copy_below(&self) -> usize {
-        if self.unvectored < UNVECTORED_AFTER { COPY_BELOW } else { COPY_BELOW_UNVECTORED }
+    pub(crate) fn copies(&self, payload_len: usize) -> bool {
+        payload_len < if self.unvectored < UNVECTORED_AFTER { COPY_BELOW } else { COPY_BELOW_UNVECTORED }
     }
 
     /// Several slices were to be written, the first of which has this length, and so many bytes were.

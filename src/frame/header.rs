@@ -5,7 +5,7 @@ use super::{FrameView, Message, Opcode};
 /// The longest header: two bytes, a 64-bit length, a masking key.
 pub(crate) const MAX_LEN: usize = 14;
 
-/// How much room [`Header::encode`] takes at most: some bytes more than it leaves.
+/// How much room [`Header::encode`] takes: some bytes more than it leaves.
 pub(crate) const ROOM: usize = 16;
 
 /// All of a frame but its payload
@@ -100,25 +100,30 @@ impl Header {
     /// ([RFC 6455 §5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
     #[inline]
     pub fn encode(&self, target: &mut Vec<u8>) {
-        // Short headers are built in a register, appended as a whole and cut: no byte by byte, no unknown length.
-        let (first, key) = (u64::from(self.first), u64::from(self.key.to_le()));
-        let masked = u64::from(self.masked);
-        let keep = target.len() + if self.masked { 4 } else { 0 };
-        if self.len < 126 {
-            let bytes = first | (masked << 7 | self.len) << 8 | key << 16;
-            target.extend_from_slice(&bytes.to_le_bytes());
-            target.truncate(keep + 2);
-        } else if let Ok(len) = u16::try_from(self.len) {
-            let bytes = first | (masked << 7 | 126) << 8 | u64::from(len.swap_bytes()) << 16 | key << 32;
-            target.extend_from_slice(&bytes.to_le_bytes());
-            target.truncate(keep + 4);
-        } else {
-            let [first, second, ..] = (first | (masked << 7 | 127) << 8).to_le_bytes();
-            let [a, b, c, d, e, f, g, h] = self.len.to_be_bytes();
-            let [i, j, k, l, ..] = key.to_le_bytes();
-            target.extend_from_slice(&[first, second, a, b, c, d, e, f, g, h, i, j, k, l]);
-            target.truncate(keep + 10);
-        }
+        // Appended as a whole and cut: no unknown length.
+        let (bytes, len) = self.bytes();
+        let end = target.len() + len;
+        target.extend_from_slice(&bytes);
+        target.truncate(end);
+    }
+
+    /// The header as it goes out, and how many of these bytes it takes. Built in registers, not byte by byte.
+    #[inline]
+    pub(crate) fn bytes(&self) -> ([u8; ROOM], usize) {
+        let start = |marker: u64| u64::from(self.first) | (u64::from(self.masked) << 7 | marker) << 8;
+        let (low, high, len) = match self.len {
+            len @ 0..=125 => (start(len) | u64::from(self.key.to_le()) << 16, 0, 2),
+            len @ 126..=0xFFFF => {
+                let len = len.swap_bytes() >> 48;
+                (start(126) | len << 16 | u64::from(self.key.to_le()) << 32, 0, 4)
+            }
+            len => {
+                let len = len.swap_bytes();
+                (start(127) | len << 16, len >> 48 | u64::from(self.key.to_le()) << 16, 10)
+            }
+        };
+        let bytes = u128::from(low) | u128::from(high) << 64;
+        (bytes.to_le_bytes(), len + if self.masked { 4 } else { 0 })
     }
 
     /// Reads a header from the start of `bytes`: the header and its length, or `None` when there are too few

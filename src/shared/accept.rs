@@ -52,6 +52,12 @@ impl<K: Outlet> Sending<K> {
         self.outlet.is_none() && self.close_end.is_some()
     }
 
+    /// Whether the transport may be polled by somebody who sends, so many of its wake-ups after the first.
+    #[inline]
+    fn may_poll(&self, wakes: usize) -> bool {
+        self.failed.is_none() && self.blocked_at != Some(wakes) && self.shut != Shut::Wanted
+    }
+
     /// Whether this frame would wait for the end of another writer's message.
     fn must_wait(&self, id: usize, message: &Message) -> bool {
         message.opcode.is_data() && self.open.is_some_and(|open| open != id)
@@ -79,11 +85,67 @@ impl<K: Outlet> Shared<K> {
         id: usize,
         message: &mut Message,
     ) -> Result<usize, Error> {
-        let waits = sending.must_wait(id, message) || !sending.waiting.is_empty();
-        if waits || message.opcode == Opcode::CLOSE || self.raw {
-            return self.accept_other(sending, after, id, message);
+        if self.is_addition(sending, id, message) {
+            return self.place(sending, after, id, message, |writer| writer.plain);
         }
-        self.place(sending, after, id, message, |writer| writer.plain)
+        self.accept_other(sending, after, id, message)
+    }
+
+    /// Whether all that happens where this frame is accepted is that it comes behind what is buffered.
+    #[inline]
+    fn is_addition(&self, sending: &Sending<K>, id: usize, message: &Message) -> bool {
+        let waits = sending.must_wait(id, message) || !sending.waiting.is_empty();
+        !waits && message.opcode != Opcode::CLOSE && !self.raw
+    }
+
+    /// Accepts a frame that is a mere addition to the buffer while the transport is polled, so that it need not be
+    /// kept.
+    #[inline]
+    fn send_through(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        id: usize,
+        outgoing: &mut Outgoing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Error>> {
+        let wakes = self.signals.transport_wakes();
+        let Outgoing { message, wire_len } = outgoing;
+        let (data, fin, payload_len) = (message.opcode.is_data(), message.fin, message.payload.len());
+        self.choose_compression(sending, id, |writer| writer.plain);
+        after.unflushed = true;
+        let polled = self.poll_outlet(sending, after, |outlet, cx| {
+            let (len, sent) = outlet.poll_send(cx, message)?;
+            *wire_len = Some(len);
+            sent
+        });
+        if let Some(len) = *wire_len {
+            self.count(len, payload_len);
+            if data {
+                sending.open = (!fin).then_some(id);
+            }
+            sending.aim(id, len);
+        }
+        match (self.on_polled(sending, after, wakes, polled), *wire_len) {
+            (Some(Poll::Ready(Ok(()))), Some(len)) => Poll::Ready(Ok(len)),
+            (_, Some(len)) => self.poll_flushed(sending, after, id, cx).map_ok(|()| len),
+            (_, None) => Poll::Ready(Err(sending.check_open().err().unwrap_or(Error::Closed))),
+        }
+    }
+
+    /// Whether the message that begins now is compressed is up to its writer.
+    #[inline]
+    fn choose_compression(
+        &self,
+        sending: &mut Sending<K>,
+        id: usize,
+        is_plain: impl FnOnce(&Writer) -> bool,
+    ) {
+        if self.deflates
+            && let Some(outlet) = &mut sending.outlet
+        {
+            outlet.set_compression(!sending.writers.get(id).is_some_and(is_plain));
+        }
     }
 
     /// Accepts a frame that is no mere addition to the buffer.
@@ -128,11 +190,7 @@ impl<K: Outlet> Shared<K> {
         is_plain: impl FnOnce(&Writer) -> bool,
     ) -> Result<usize, Error> {
         let (data, fin) = (message.opcode.is_data(), message.fin);
-        if self.deflates
-            && let Some(outlet) = &mut sending.outlet
-        {
-            outlet.set_compression(!sending.writers.get(id).is_some_and(is_plain));
-        }
+        self.choose_compression(sending, id, is_plain);
         let wire_len = self.push(sending, after, message)?;
         if data {
             sending.open = (!fin).then_some(id);
@@ -338,20 +396,18 @@ impl<K: Outlet> Shared<K> {
             if message.opcode == Opcode::CLOSE && sending.is_closed() {
                 return Poll::Ready(Ok(0));
             }
+            if flush
+                && self.is_addition(sending, id, message)
+                && sending.may_poll(self.signals.transport_wakes())
+            {
+                return self.send_through(sending, after, id, outgoing, cx);
+            }
             let len = self.accept(sending, after, id, message)?;
             *wire_len = Some(len);
             if !flush {
                 return Poll::Ready(Ok(len));
             }
-            match &sending.outlet {
-                // No frame waits in line, so this one is the last in the buffer.
-                Some(outlet) if sending.waiting.is_empty() => {
-                    let target = outlet.accepted();
-                    self.poll_drain(sending, after, id, target, cx)
-                }
-                _ => self.poll_flushed(sending, after, id, cx),
-            }
-            .map_ok(|()| len)
+            self.poll_flushed(sending, after, id, cx).map_ok(|()| len)
         });
         if sent.is_pending() && outgoing.wire_len.is_some() {
             // Nothing is kept twice while this waits. Dropped outside the lock.

@@ -22,77 +22,108 @@ impl<K: Outlet> Shared<K> {
         after: &mut After<K>,
         target: u64,
     ) -> Poll<Result<(), Error>> {
-        let signals = &*self.signals;
         loop {
             if let Some(error) = &sending.failed {
                 return Poll::Ready(Err(error.clone()));
             }
-            let Some(outlet) = &mut sending.outlet else {
+            let Some(outlet) = &sending.outlet else {
                 return Poll::Ready(Err(Error::Closed));
             };
             let target = target.min(outlet.accepted());
-            let flushed = outlet.flushed();
-            if flushed >= target && sending.shut != Shut::Wanted {
+            if outlet.flushed() >= target && sending.shut != Shut::Wanted {
                 return Poll::Ready(Ok(()));
             }
-            let wakes = signals.transport_wakes();
+            let wakes = self.signals.transport_wakes();
             if sending.blocked_at == Some(wakes) {
                 // Nothing has changed since it had no room.
                 after.blocked = Some(wakes);
                 return Poll::Pending;
             }
-            let mut cx = Context::from_waker(&self.transport_waker);
-            signals.begin_poll();
-            let mut polled = outlet.poll_flush_to(&mut cx, target);
-            if sending.shut == Shut::Wanted && polled.is_ready() && outlet.flushed() == outlet.accepted() {
-                // A transport that cannot be shut any more is as good as shut.
-                match outlet.poll_shut(&mut cx) {
-                    Poll::Ready(_) => {
-                        sending.shut = Shut::Done;
-                        signals.raise(Flags::SHUT);
-                        after.wake_read = true;
-                    }
-                    Poll::Pending => polled = Poll::Pending,
+            let polled = self.poll_outlet(sending, after, |outlet, cx| outlet.poll_flush_to(cx, target));
+            if let Some(drained) = self.on_polled(sending, after, wakes, polled) {
+                return drained;
+            }
+        }
+    }
+
+    /// Polls the transport once, for one of the writers, and notes what has become of what others wait for.
+    #[inline]
+    pub(super) fn poll_outlet(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        poll: impl FnOnce(&mut K, &mut Context<'_>) -> Poll<Result<(), Error>>,
+    ) -> Poll<Result<(), Error>> {
+        let signals = &*self.signals;
+        let Some(outlet) = &mut sending.outlet else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        let (wakes, flushed) = (signals.transport_wakes(), outlet.flushed());
+        let mut cx = Context::from_waker(&self.transport_waker);
+        signals.begin_poll();
+        let mut polled = poll(outlet, &mut cx);
+        if sending.shut == Shut::Wanted && polled.is_ready() && outlet.flushed() == outlet.accepted() {
+            // A transport that cannot be shut any more is as good as shut.
+            match outlet.poll_shut(&mut cx) {
+                Poll::Ready(_) => {
+                    sending.shut = Shut::Done;
+                    signals.raise(Flags::SHUT);
+                    after.wake_read = true;
                 }
+                Poll::Pending => polled = Poll::Pending,
             }
-            signals.end_poll();
-            if signals.transport_wakes() != wakes {
-                after.wake_read = true;
-                after.wake_writers = true;
+        }
+        signals.end_poll();
+        if signals.transport_wakes() != wakes {
+            after.wake_read = true;
+            after.wake_writers = true;
+        }
+        let flushed_now = outlet.flushed();
+        if flushed_now != flushed {
+            after.wake_writers = true;
+        }
+        if flushed_now == outlet.accepted() {
+            after.unflushed = false;
+            if signals.has(Flags::UNFLUSHED) {
+                signals.clear(Flags::UNFLUSHED);
             }
-            let flushed_now = outlet.flushed();
-            if flushed_now != flushed {
-                after.wake_writers = true;
-            }
-            if flushed_now == outlet.accepted() {
-                after.unflushed = false;
-                if signals.has(Flags::UNFLUSHED) {
-                    signals.clear(Flags::UNFLUSHED);
-                }
-            }
-            if sending.close_end.is_some_and(|end| flushed_now >= end)
-                && signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
-            {
-                after.wake_read = true;
-            }
-            match polled {
-                // Where the transport has woken us meanwhile, those who wait are woken and poll it again. Not here:
-                // it may go on like that until the task has yielded.
-                Poll::Pending => {
-                    sending.blocked_at = Some(wakes);
-                    after.blocked = Some(wakes);
-                    if sending.pong_held && sending.has_room(self.high_water) {
-                        self.place_replies(sending, after);
-                    }
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(())) if sending.pong_held && sending.has_room(self.high_water) => {
+        }
+        if sending.close_end.is_some_and(|end| flushed_now >= end)
+            && signals.raise(Flags::CLOSE_FLUSHED) & Flags::CLOSE_FLUSHED == 0
+        {
+            after.wake_read = true;
+        }
+        polled
+    }
+
+    /// What a poll of the transport has come to, before which it had woken so many times. `None`: there is more to do.
+    #[inline]
+    pub(super) fn on_polled(
+        &self,
+        sending: &mut Sending<K>,
+        after: &mut After<K>,
+        wakes: usize,
+        polled: Poll<Result<(), Error>>,
+    ) -> Option<Poll<Result<(), Error>>> {
+        match polled {
+            // Where the transport has woken us meanwhile, those who wait are woken and poll it again. Not here:
+            // it may go on like that until the task has yielded.
+            Poll::Pending => {
+                sending.blocked_at = Some(wakes);
+                after.blocked = Some(wakes);
+                if sending.pong_held && sending.has_room(self.high_water) {
                     self.place_replies(sending, after);
                 }
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(error)) => {
-                    self.fail_writing(sending, after, error);
-                }
+                Some(Poll::Pending)
+            }
+            Poll::Ready(Ok(())) if sending.pong_held && sending.has_room(self.high_water) => {
+                self.place_replies(sending, after);
+                None
+            }
+            Poll::Ready(Ok(())) => Some(Poll::Ready(Ok(()))),
+            Poll::Ready(Err(error)) => {
+                self.fail_writing(sending, after, error);
+                None
             }
         }
     }

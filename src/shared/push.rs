@@ -65,14 +65,20 @@ impl<K: Outlet> Shared<K> {
                 return Err(error);
             }
         };
+        self.count(wire_len, payload_len);
+        after.unflushed = true;
+        Ok(wire_len)
+    }
+
+    /// A frame was accepted.
+    #[inline]
+    pub(super) fn count(&self, wire_len: usize, payload_len: usize) {
         let add = |count: &AtomicU64, more: u64| {
             count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         };
         add(&self.counts.frames_out, 1);
         add(&self.counts.bytes_out, wire_len as u64);
         add(&self.counts.payload_out, payload_len as u64);
-        after.unflushed = true;
-        Ok(wire_len)
     }
 
     /// Our Close frame: nothing but what is buffered before it goes out any more.
