@@ -97,6 +97,7 @@ mod exchange;
 mod serve;
 mod server;
 
+mod buffer;
 mod clock;
 mod deadline;
 mod entropy;

@@ -30,6 +30,9 @@ use crate::{
 /// From this length on, a payload that is to be kept is unmasked while it is copied, not before.
 const ONE_PASS_FROM: usize = 256;
 
+/// Up to this length a payload stays in the buffer that it is read into until it is whole, as long as it comes at once.
+const HELD_LEN: u64 = pool::CHUNK_LEN as u64;
+
 /// Where [`Read`](crate::Read) takes its frames from. Sealed: implemented by [`FrameReader`] and by what
 /// [`wrap_frames`](crate::wrap_frames) makes of a stream.
 pub trait Source: sealed::Source {}
@@ -104,7 +107,14 @@ pub struct FrameReader<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Header,
-    Payload,
+    /// A payload that has not come whole. It stays where it is while more comes at once.
+    Held,
+    /// The last bytes of what is there of the payload, so many, are still to be unmasked and checked.
+    Payload {
+        arrived: usize,
+    },
+    /// What has come is refused, which is still to be said.
+    Violated(ProtocolError),
     /// Nothing more comes.
     Ended,
 }
@@ -160,7 +170,14 @@ impl Input {
         self.stashed = 0;
     }
 
-    /// Reads once, behind what is left: less than a header, since all else has been taken.
+    /// Gives the buffer back, with all that is in it.
+    fn release(&mut self) {
+        (self.start, self.end) = (0, 0);
+        pool::give_chunk(std::mem::take(&mut self.chunk));
+    }
+
+    /// Reads once, behind what is left. Where nothing comes, what is left is still there, to be
+    /// [stashed](Self::stash) or taken.
     fn poll_fill<R: AsyncRead + Unpin>(
         &mut self,
         io: &mut R,
@@ -180,30 +197,42 @@ impl Input {
         (self.start, self.end, self.stashed) = (0, left, 0);
         let room = self.chunk.get_mut(left..).unwrap_or_default();
         let room_len = room.len();
-        let read = loop {
-            match Pin::new(&mut *io).poll_read(cx, room) {
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        if let Poll::Ready(Ok(count @ 1..)) = read {
-            let count = count.min(room_len);
+        let read = poll_read(io, cx, room).map_ok(|count| count.min(room_len));
+        if let Poll::Ready(Ok(count)) = read {
             self.end = left + count;
             self.received += count as u64;
-        } else {
-            for (to, from) in self.stash.iter_mut().zip(&self.chunk).take(left) {
-                *to = *from;
-            }
-            (self.start, self.end, self.stashed) = (0, 0, left);
-            pool::give_chunk(std::mem::take(&mut self.chunk));
         }
         read
+    }
+
+    /// Gives the buffer back, but for the start of a header.
+    fn stash(&mut self) {
+        self.stashed = self.bytes().len().min(header::MAX_LEN);
+        for (to, from) in self.stash.iter_mut().zip(self.chunk.get(self.start..self.end).unwrap_or_default())
+        {
+            *to = *from;
+        }
+        self.release();
     }
 }
 
 impl Drop for Input {
     fn drop(&mut self) {
-        pool::give_chunk(std::mem::take(&mut self.chunk));
+        self.release();
+    }
+}
+
+/// Reads once.
+fn poll_read<R: AsyncRead + Unpin>(
+    io: &mut R,
+    cx: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        match Pin::new(&mut *io).poll_read(cx, room) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 
@@ -323,7 +352,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn advance_any(&mut self, lend: bool) -> Option<Result<(), Error>> {
         let complete = match self.stage {
             Stage::Header => self.on_header(lend),
-            Stage::Payload => self.on_payload(),
+            Stage::Held => self.on_held(lend),
+            Stage::Payload { arrived } => self.on_payload(arrived),
+            Stage::Violated(error) => Err(error),
             Stage::Ended => Ok(false),
         };
         match complete {
@@ -347,33 +378,54 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.rules.on_header(&header, header_len)?;
         self.compressed = self.rules.is_compressed(&header);
         self.header = if self.compressed { header.without_rsv1() } else { header };
-        let len = usize::try_from(header.len).unwrap_or(usize::MAX);
-        let start = self.input.start + header_len;
-        if len <= self.input.end - start && (lend || len < ONE_PASS_FROM) && !self.compressed {
-            return self.on_whole(start..start + len);
+        self.input.start += header_len;
+        if !self.compressed && header.len <= HELD_LEN {
+            self.stage = Stage::Held;
+            return self.on_held(lend);
         }
-        self.input.start = start;
-        self.stage = Stage::Payload;
-        self.body.start(len);
-        self.on_payload()
+        self.body.start(usize::try_from(header.len).unwrap_or(usize::MAX));
+        self.on_payload(0)
     }
 
-    /// The current frame has come whole, and stays where it is.
-    fn on_whole(&mut self, range: Range<usize>) -> Result<bool, ProtocolError> {
-        self.input.start = range.end;
-        let payload = self.input.chunk.get_mut(range.clone()).unwrap_or_default();
-        unmask(payload, &self.header);
-        self.current = Current::Input(range);
-        self.rules.on_payload(&self.header, payload)?;
-        self.rules.on_end(&self.header, payload)?;
+    /// The payload of the current frame may have come whole.
+    fn on_held(&mut self, lend: bool) -> Result<bool, ProtocolError> {
+        let Self { input, body, rules, header, .. } = self;
+        let range = input.start..input.start + usize::try_from(header.len).unwrap_or(usize::MAX);
+        if range.end > input.end {
+            return Ok(false);
+        }
+        input.start = range.end;
+        self.stage = Stage::Header;
+        let payload = input.chunk.get_mut(range.clone()).unwrap_or_default();
+        let payload = if lend || payload.len() < ONE_PASS_FROM {
+            unmask(payload, header);
+            self.current = Current::Input(range);
+            payload
+        } else {
+            self.current = Current::Body;
+            body.fill(payload, header.masking_key())
+        };
+        rules.on_payload(header, payload)?;
+        rules.on_end(header, payload)?;
         Ok(true)
     }
 
-    /// Some of the payload has come. Says whether that was the last of it.
-    fn on_payload(&mut self) -> Result<bool, ProtocolError> {
+    /// What was held waits for more: it goes to a buffer of its own. Text that is wrong is refused before the rest comes.
+    fn unhold(&mut self) -> Result<bool, ProtocolError> {
+        self.body.start(usize::try_from(self.header.len).unwrap_or(usize::MAX));
+        let complete = self.on_payload(0);
+        self.input.release();
+        complete
+    }
+
+    /// Some of the payload has come, so much of it to where it stays. Says whether that was the last of it.
+    fn on_payload(&mut self, arrived: usize) -> Result<bool, ProtocolError> {
+        self.stage = Stage::Payload { arrived: 0 };
         if self.compressed {
             self.inflate()?;
         } else {
+            let part = self.body.arrived(arrived, self.header.masking_key());
+            self.rules.on_payload(&self.header, part)?;
             self.copy()?;
         }
         if self.body.missing() > 0 {
@@ -430,7 +482,31 @@ impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
-        let filled = self.input.poll_fill(&mut self.io, cx);
+        let direct = match self.stage {
+            Stage::Payload { .. } if !self.compressed => self.body.direct_len(),
+            _ => 0,
+        };
+        let filled = if direct > 0 {
+            self.input.release();
+            let room = self.body.room(direct);
+            let filled = poll_read(&mut self.io, cx, room).map_ok(|count| count.min(direct));
+            if let Poll::Ready(Ok(arrived)) = filled {
+                self.stage = Stage::Payload { arrived };
+                self.input.received += arrived as u64;
+            }
+            filled
+        } else {
+            let filled = self.input.poll_fill(&mut self.io, cx);
+            if !matches!(filled, Poll::Ready(Ok(1..))) {
+                if self.stage != Stage::Held {
+                    self.input.stash();
+                } else if let Err(error) = self.unhold() {
+                    self.stage = Stage::Violated(error);
+                    return Poll::Ready(Ok(true));
+                }
+            }
+            filled
+        };
         if filled.is_pending() && self.stage == Stage::Header {
             self.body.clear();
         }
@@ -458,15 +534,18 @@ impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
     }
 
     fn is_torn(&self) -> bool {
-        self.stage == Stage::Payload || self.input.is_partial()
+        matches!(self.stage, Stage::Held | Stage::Payload { .. }) || self.input.is_partial()
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.body.clear();
         self.input.clear();
-        let read = ready!(self.input.poll_fill(&mut self.io, cx));
+        let read = self.input.poll_fill(&mut self.io, cx);
         self.input.clear();
-        Poll::Ready(read.unwrap_or(0))
+        if read.is_pending() {
+            self.input.release();
+        }
+        read.map(|read| read.unwrap_or(0))
     }
 
     fn received(&self) -> u64 {

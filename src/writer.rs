@@ -128,7 +128,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         };
         Self {
             io,
-            queue: Queue::default(),
+            // What is compressed is of other lengths than what was.
+            queue: Queue::new(settings.deflate.is_none()),
             progress: Progress::default(),
             rules: Outbound::new(settings.checks, settings.deflate.is_some()),
             mask,
@@ -345,6 +346,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
             && written == wire_len
         {
             self.progress.accepted += wire_len as u64;
+            self.queue.let_go(&mut message.payload);
         } else {
             self.enqueue(&header, message);
             match offered {

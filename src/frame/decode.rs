@@ -5,8 +5,9 @@ use bytes::Bytes;
 use super::{
     FrameView, Message,
     header::Header,
-    mask::{extend_masked, mask},
+    mask::{append_masked, extend_masked, mask, rotate},
 };
+use crate::{buffer::Buffer, pool};
 
 /// Reads one frame from the start of `bytes`, unmasks its payload in place and lends it. Gives the frame and its
 /// length on the wire, or `None` when the frame is not complete. No rule is checked.
@@ -53,10 +54,16 @@ pub fn encode(message: &Message, masking_key: Option<[u8; 4]>, target: &mut Vec<
 /// From this much on, a payload that is coming in is given room for many times of it.
 const MUCH: usize = 32 << 10;
 
+/// Where so much of a payload is still to come, it is read to where it will stay.
+const DIRECT_FROM: usize = 16 << 10;
+
+/// How much of it at a time: what is still in the second cache when it is unmasked.
+const DIRECT_LEN: usize = 128 << 10;
+
 /// The payload of the frame that is coming in, in a buffer of its own that grows as the bytes arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     expected: usize,
     /// How much of what is expected has come.
     received: usize,
@@ -65,23 +72,22 @@ pub(crate) struct Body {
 impl Body {
     /// A frame begins whose payload has this length.
     pub(crate) fn start(&mut self, expected: usize) {
-        self.bytes.clear();
         // The frame before was lent, and may have been large; this one, if it is kept, must not keep its buffer.
         if self.bytes.capacity() > expected.saturating_mul(2) {
-            self.bytes = Vec::new();
+            self.clear();
         }
+        self.bytes.clear();
         self.expected = expected;
         self.received = 0;
     }
 
     /// A whole payload has come at once: unmasks it into a buffer of its own, and lends it.
     pub(crate) fn fill(&mut self, payload: &[u8], masking_key: Option<[u8; 4]>) -> &[u8] {
-        self.bytes = Vec::with_capacity(payload.len());
-        match masking_key {
-            Some(key) => extend_masked(&mut self.bytes, payload, key),
-            None => self.bytes.extend_from_slice(payload),
-        }
-        &self.bytes
+        self.clear();
+        self.bytes =
+            pool::take_payload(payload.len()).unwrap_or_else(|| Buffer::with_capacity(payload.len()));
+        self.append_unmasked(payload, masking_key);
+        self.bytes()
     }
 
     pub(crate) fn missing(&self) -> usize {
@@ -89,7 +95,7 @@ impl Body {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 
     /// Appends a part, unmasked with the key of the frame, and lends it.
@@ -97,17 +103,45 @@ impl Body {
         let start = self.bytes.len();
         self.received += part.len();
         self.grow(part.len());
+        self.append_unmasked(part, masking_key.map(|key| rotate(key, start)));
+        self.bytes().get(start..).unwrap_or_default()
+    }
+
+    fn append_unmasked(&mut self, part: &[u8], masking_key: Option<[u8; 4]>) {
         match masking_key {
-            Some(key) => extend_masked(&mut self.bytes, part, super::mask::rotate(key, start)),
-            None => self.bytes.extend_from_slice(part),
+            Some(key) => append_masked(&mut self.bytes, part, key),
+            None => self.bytes.extend(part),
         }
-        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// How much of what is missing is to be read to where it will stay: as far as that need not be filled first, which
+    /// costs more than reading to somewhere else and copying.
+    pub(crate) fn direct_len(&mut self) -> usize {
+        let len = self.missing().min(self.bytes.initialised_room().len()).min(DIRECT_LEN);
+        if len < DIRECT_FROM { 0 } else { len }
+    }
+
+    /// Room for so much of it.
+    pub(crate) fn room(&mut self, direct_len: usize) -> &mut [u8] {
+        self.bytes.room(direct_len)
+    }
+
+    /// So much has been read into the [`room`](Self::room): unmasks it with the key of the frame, and lends it.
+    pub(crate) fn arrived(&mut self, len: usize, masking_key: Option<[u8; 4]>) -> &[u8] {
+        let start = self.bytes.len();
+        self.received += len;
+        self.bytes.advance(len);
+        let part = self.bytes.tail_mut(start);
+        if let Some(key) = masking_key {
+            mask(part, rotate(key, start));
+        }
+        part
     }
 
     /// A compressed part has come. It is not kept; unmasks it with the key of the frame.
     pub(crate) fn unmask(&mut self, part: &mut [u8], masking_key: Option<[u8; 4]>) {
         if let Some(key) = masking_key {
-            mask(part, super::mask::rotate(key, self.received));
+            mask(part, rotate(key, self.received));
         }
         self.received += part.len();
     }
@@ -117,23 +151,34 @@ impl Body {
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(inflated.len());
         }
-        self.bytes.extend_from_slice(inflated);
+        self.bytes.extend(inflated);
     }
 
     /// Makes room for what has arrived and as much again, not for what was announced. Where much has arrived, for
     /// more of it: moving a large payload costs more than addresses that nothing is written to.
     fn grow(&mut self, arrived: usize) {
         let needed = self.bytes.len() + arrived;
-        if needed > self.bytes.capacity() {
-            let times = if needed < MUCH { 2 } else { 16 };
-            let target = needed.saturating_mul(times).min(self.expected).max(needed);
-            self.bytes.reserve_exact(target - self.bytes.len());
+        if needed <= self.bytes.capacity() {
+            return;
         }
+        if self.bytes.is_empty()
+            && let Some(kept) = pool::take_payload(self.expected)
+        {
+            self.bytes = kept;
+            return;
+        }
+        let times = if needed < MUCH { 2 } else { 16 };
+        // With what it replaces, which is let go only when all has been moved.
+        let target = needed.saturating_mul(times) - self.bytes.capacity();
+        let target = target.min(self.expected).max(needed);
+        self.bytes.reserve_exact(target - self.bytes.len());
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.len() < bytes.capacity() / 4 * 3 {
+        let bytes = std::mem::take(&mut self.bytes);
+        let capacity = bytes.capacity();
+        let mut bytes = bytes.into_vec();
+        if bytes.len() < capacity / 4 * 3 {
             bytes.shrink_to_fit();
         }
         Bytes::from(bytes)
@@ -142,5 +187,11 @@ impl Body {
     /// Gives the memory back.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        pool::give_payload(std::mem::take(&mut self.bytes));
     }
 }

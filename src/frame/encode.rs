@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::{
     header::{self, Header},
-    mask::{extend_masked, mask, rotate},
+    mask::{append_masked, mask, rotate},
 };
-use crate::pool;
+use crate::{buffer::Buffer, pool};
 
 /// Below this, an unmasked payload is copied behind its header: one more slice in a vectored write costs more.
 const COPY_BELOW: usize = 1 << 10;
@@ -27,11 +27,11 @@ const MASK_LATE_FROM: usize = 64 << 10;
 /// How much is masked at a time.
 const MASK_CHUNK: usize = 64 << 10;
 
+/// From this length on, a masked payload is put where vectors do not lie across cache lines.
+const ALIGNED_FROM: usize = 1 << 10;
+
 /// Up to this capacity the buffer is kept while it is empty.
 const KEPT: usize = 128;
-
-/// For so many large payloads as well.
-const KEPT_LARGE: usize = 1;
 
 /// How many slices go into one vectored write at most.
 pub(crate) const SLICES: usize = 16;
@@ -63,28 +63,53 @@ pub(crate) fn short_frame(header: &Header, payload: &[u8]) -> ([u8; header::ROOM
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// Headers and small payloads, of which the first `taken` bytes are gone.
-    small: Vec<u8>,
+    small: Buffer,
     taken: usize,
     /// Payloads that stand between bytes of `small`.
     large: VecDeque<Large>,
-    /// The next part of the first large payload, masked.
-    masked: Vec<u8>,
-    masked_taken: usize,
+    /// The next part of the first large payload, if that is to be masked. In a box, since it seldom is.
+    masked: Option<Box<Masked>>,
     len: usize,
     /// How many vectored writes in a row wrote only their first slice.
     unvectored: u8,
+    recycles: bool,
+}
+
+#[derive(Debug)]
+struct Masked {
+    bytes: Buffer,
+    taken: usize,
+}
+
+impl Masked {
+    fn rest(&self) -> &[u8] {
+        self.bytes.as_slice().get(self.taken..).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
 struct Large {
     /// The payload comes after this many bytes of `small`.
     after: usize,
-    /// What is left of it (and not yet in `masked`).
+    /// Whole, so that its room can be used again.
     payload: Bytes,
+    /// How much of it is gone, or in `masked`.
+    taken: usize,
     masking_key: Option<[u8; 4]>,
 }
 
+impl Large {
+    fn rest(&self) -> &[u8] {
+        self.payload.get(self.taken..).unwrap_or_default()
+    }
+}
+
 impl Queue {
+    /// `recycles`: the room of large payloads is kept for those that come in, some of which will be as long.
+    pub(crate) fn new(recycles: bool) -> Self {
+        Self { recycles, ..Self::default() }
+    }
+
     /// How many bytes wait.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -101,16 +126,24 @@ impl Queue {
         if self.small.capacity() - self.small.len() < needed {
             self.make_room(needed);
         }
-        let start = self.small.len();
-        header.encode(&mut self.small);
-        let wire_len = self.small.len() - start + payload_len;
-        self.len += wire_len;
-        match header.masking_key() {
-            masking_key if !copied => self.push_large(std::mem::take(payload), masking_key),
-            Some(key) => extend_masked(&mut self.small, payload, key),
-            None => self.small.extend_from_slice(payload),
+        let (head, head_len) = header.bytes();
+        if self.small.is_empty() && copied && header.is_masked() && payload_len >= ALIGNED_FROM {
+            // What comes before counts as taken.
+            self.taken = head.len() - head_len;
+            self.small.extend(head.get(..self.taken).unwrap_or_default());
         }
-        wire_len
+        self.small.extend(head.get(..head_len).unwrap_or_default());
+        self.len += head_len + payload_len;
+        match header.masking_key() {
+            masking_key if !copied => {
+                let payload = std::mem::take(payload);
+                self.large.push_back(Large { after: self.small.len(), payload, taken: 0, masking_key });
+            }
+            Some(key) => append_masked(&mut self.small, payload, key),
+            None => self.small.extend(payload),
+        }
+        self.let_go(payload);
+        head_len + payload_len
     }
 
     /// Whether an unmasked payload of this length is copied behind its header.
@@ -129,14 +162,6 @@ impl Queue {
         }
     }
 
-    fn push_large(&mut self, payload: Bytes, masking_key: Option<[u8; 4]>) {
-        if self.large.capacity() == 0 {
-            // Most go out alone; room for one is kept, as it costs little.
-            self.large.reserve_exact(KEPT_LARGE);
-        }
-        self.large.push_back(Large { after: self.small.len(), payload, masking_key });
-    }
-
     /// A buffer of one's own is small. What outgrows it goes into one of the pool, which is given back when it is
     /// empty, so that in the long run nothing is allocated and an idle connection holds next to nothing.
     #[cold]
@@ -146,28 +171,34 @@ impl Queue {
         } else if self.small.len() + needed <= KEPT {
             self.small.reserve_exact(KEPT - self.small.len());
         } else {
-            let mut larger = pool::take_vector();
+            let mut larger = pool::take_buffer();
             larger.reserve(self.small.len() + needed);
-            larger.extend_from_slice(&self.small);
+            larger.extend(self.small.as_slice());
             self.small = larger;
         }
+    }
+
+    /// What of the small bytes waits.
+    #[inline]
+    fn small(&self) -> &[u8] {
+        self.small.as_slice().get(self.taken..).unwrap_or_default()
     }
 
     /// Everything that waits, where it is in one piece.
     #[inline]
     pub(crate) fn in_one_piece(&self) -> Option<&[u8]> {
-        if self.large.is_empty() && self.masked.is_empty() { self.small.get(self.taken..) } else { None }
+        if self.large.is_empty() { Some(self.small()) } else { None }
     }
 
     /// Everything that waits, where it is one frame whose payload goes out as it is.
     #[inline]
     pub(crate) fn in_two_pieces(&self) -> Option<[&[u8]; 2]> {
-        let head = self.small.get(self.taken..).filter(|head| !head.is_empty())?;
+        let head = Some(self.small()).filter(|head| !head.is_empty())?;
         match self.large.front()? {
-            Large { after, payload, masking_key: None }
-                if self.large.len() == 1 && *after == self.small.len() && self.masked.is_empty() =>
+            large @ Large { after, masking_key: None, .. }
+                if self.large.len() == 1 && *after == self.small.len() =>
             {
-                Some([head, payload])
+                Some([head, large.rest()])
             }
             _ => None,
         }
@@ -179,26 +210,22 @@ impl Queue {
         self.fill(slices)
     }
 
-    /// Where the next thing to write is a payload to be masked, masks a part of it.
+    /// Where the first large payload is to be masked and none of it waits, masks a part of it.
     fn mask_next(&mut self) {
-        if self.masked_taken < self.masked.len() {
-            return;
-        }
-        let taken = self.taken;
-        let Some(Large { after, payload, masking_key: Some(key) }) = self.large.front_mut() else {
+        let Some(large @ Large { masking_key: Some(_), .. }) = self.large.front_mut() else {
             return;
         };
-        if *after > taken {
+        let masked =
+            self.masked.get_or_insert_with(|| Box::new(Masked { bytes: pool::take_buffer(), taken: 0 }));
+        if masked.taken < masked.bytes.len() {
             return;
         }
-        if self.masked.capacity() == 0 {
-            self.masked = pool::take_vector();
-        }
-        self.masked.clear();
-        self.masked_taken = 0;
-        let part = payload.split_to(payload.len().min(MASK_CHUNK));
-        extend_masked(&mut self.masked, &part, *key);
-        *key = rotate(*key, part.len());
+        masked.bytes.clear();
+        masked.taken = 0;
+        let rest = large.rest();
+        let part = rest.get(..MASK_CHUNK).unwrap_or(rest);
+        append_masked(&mut masked.bytes, part, rotate(large.masking_key.unwrap_or_default(), large.taken));
+        large.taken += part.len();
     }
 
     /// What is still to be masked ends it.
@@ -211,16 +238,17 @@ impl Queue {
             }
         };
         let mut from = self.taken;
-        add(self.masked.get(self.masked_taken..).unwrap_or_default());
+        let mut masked = self.masked.as_ref().map(|masked| masked.rest());
         for large in self.large.iter().take(SLICES) {
-            add(self.small.get(from..large.after).unwrap_or_default());
+            add(self.small.as_slice().get(from..large.after).unwrap_or_default());
             from = large.after;
-            if large.masking_key.is_some() && !large.payload.is_empty() {
+            add(masked.take().unwrap_or_default());
+            if large.masking_key.is_some() && !large.rest().is_empty() {
                 return count;
             }
-            add(&large.payload);
+            add(large.rest());
         }
-        add(self.small.get(from..).unwrap_or_default());
+        add(self.small.as_slice().get(from..).unwrap_or_default());
         count
     }
 
@@ -233,8 +261,7 @@ impl Queue {
         self.len = 0;
         self.taken = 0;
         self.small.clear();
-        while self.large.pop_front().is_some() {}
-        if self.small.capacity() > KEPT || self.masked.capacity() > 0 || self.large.capacity() > KEPT_LARGE {
+        if self.small.capacity() > KEPT || self.large.capacity() > 0 {
             self.give_back();
         }
     }
@@ -244,9 +271,6 @@ impl Queue {
     fn consume_part(&mut self, written: usize) {
         let mut left = written;
         self.len -= written;
-        let part = left.min(self.masked.len() - self.masked_taken);
-        self.masked_taken += part;
-        left -= part;
         while let Some(large) = self.large.front_mut() {
             let part = left.min(large.after - self.taken);
             self.taken += part;
@@ -254,17 +278,27 @@ impl Queue {
             if self.taken < large.after {
                 break;
             }
-            let part = left.min(large.payload.len());
-            drop(large.payload.split_to(part));
+            if let Some(masked) = &mut self.masked {
+                let part = left.min(masked.bytes.len() - masked.taken);
+                masked.taken += part;
+                left -= part;
+                if masked.taken < masked.bytes.len() {
+                    break;
+                }
+            }
+            let part = left.min(large.rest().len());
+            large.taken += part;
             left -= part;
-            if !large.payload.is_empty() || self.masked_taken < self.masked.len() {
+            if !large.rest().is_empty() {
                 break;
             }
-            self.large.pop_front();
+            if let Some(mut large) = self.large.pop_front() {
+                self.let_go(&mut large.payload);
+            }
         }
         self.taken += left;
         if self.taken >= pool::CHUNK_LEN && self.taken > self.small.len() / 2 {
-            self.small.drain(..self.taken);
+            self.small.remove_first(self.taken);
             for large in &mut self.large {
                 large.after -= self.taken;
             }
@@ -274,15 +308,22 @@ impl Queue {
 
     /// Gives back what is not needed while nothing waits.
     fn give_back(&mut self) {
-        self.masked_taken = 0;
         if self.small.capacity() > KEPT {
-            pool::give_vector(std::mem::take(&mut self.small));
+            pool::give_buffer(std::mem::take(&mut self.small));
         }
-        if self.masked.capacity() > 0 {
-            pool::give_vector(std::mem::take(&mut self.masked));
+        if let Some(masked) = self.masked.take() {
+            pool::give_buffer(masked.bytes);
         }
-        if self.large.capacity() > KEPT_LARGE {
-            self.large = VecDeque::new();
+        for mut large in std::mem::take(&mut self.large) {
+            self.let_go(&mut large.payload);
+        }
+    }
+
+    /// A payload has been written or copied. Unless its room is kept, it is left as it is.
+    #[inline]
+    pub(crate) fn let_go(&self, payload: &mut Bytes) {
+        if self.recycles {
+            pool::recycle(payload);
         }
     }
 }

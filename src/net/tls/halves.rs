@@ -151,13 +151,13 @@ impl AsyncWrite for Writer {
         if second.is_none() || first.len() >= RECORD_LEN {
             return self.poll_write(cx, first);
         }
-        let mut record = pool::take_vector();
+        let mut record = pool::take_buffer();
         for part in bufs {
             let room = RECORD_LEN - record.len();
-            record.extend_from_slice(part.get(..room).unwrap_or(part));
+            record.extend(part.get(..room).unwrap_or(part));
         }
-        let written = self.poll_write(cx, &record);
-        pool::give_vector(record);
+        let written = self.poll_write(cx, record.as_slice());
+        pool::give_buffer(record);
         written
     }
 
