@@ -135,7 +135,7 @@ struct Input {
     end: usize,
     /// The start of a header, while the chunk is empty.
     stash: [u8; header::MAX_LEN],
-    stashed: usize,
+    stashed: u8,
     received: u64,
 }
 
@@ -186,7 +186,7 @@ impl Input {
         let left;
         if self.chunk.is_empty() {
             self.chunk = pool::take_chunk();
-            left = self.stashed;
+            left = usize::from(self.stashed);
             for (to, from) in self.chunk.iter_mut().zip(&self.stash).take(left) {
                 *to = *from;
             }
@@ -207,10 +207,11 @@ impl Input {
 
     /// Gives the buffer back, but for the start of a header.
     fn stash(&mut self) {
-        self.stashed = self.bytes().len().min(header::MAX_LEN);
-        for (to, from) in self.stash.iter_mut().zip(self.chunk.get(self.start..self.end).unwrap_or_default())
-        {
+        self.stashed = 0;
+        let left = self.chunk.get(self.start..self.end).unwrap_or_default();
+        for (to, from) in self.stash.iter_mut().zip(left) {
             *to = *from;
+            self.stashed += 1;
         }
         self.release();
     }

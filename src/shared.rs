@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::{
     clock::Alarm,
+    deflate,
     error::Error,
     frame::{CloseCode, CloseFrame, Message},
     options::{Checks, Settings},
@@ -54,9 +55,9 @@ pub(crate) struct Shared<K> {
     high_water: usize,
     close_timeout: Duration,
     masks: bool,
-    raw: bool,
-    /// Whether compression was agreed on.
-    deflates: bool,
+    pub(crate) checks: Checks,
+    /// How messages are compressed, if that was agreed on.
+    pub(crate) compressing: Option<deflate::Sending>,
 }
 
 /// What has been counted so far.
@@ -258,9 +259,8 @@ impl<K: Outlet> Sending<K> {
 
 impl<K: Outlet> Shared<K> {
     pub(crate) fn new(outlet: K, settings: &Settings) -> Arc<Self> {
-        let raw = settings.checks == Checks::Off;
         // Nothing is added to the frames of others.
-        let timers = Timers::new(settings.heartbeat.filter(|_| !raw));
+        let timers = Timers::new(settings.heartbeat.filter(|_| settings.checks != Checks::Off));
         let signals = Arc::new(Signals::default());
         if timers.has_heartbeat() {
             signals.raise(Flags::TIMER);
@@ -292,9 +292,15 @@ impl<K: Outlet> Shared<K> {
             high_water: settings.write_buffer_len.max(1),
             close_timeout: settings.close_timeout,
             masks: settings.masks(),
-            raw,
-            deflates: settings.deflate.is_some(),
+            checks: settings.checks,
+            compressing: deflate::Sending::of(settings),
         })
+    }
+
+    /// Whether frames are the caller's.
+    #[inline]
+    fn is_raw(&self) -> bool {
+        self.checks == Checks::Off
     }
 
     pub(crate) fn stats(&self) -> Stats {

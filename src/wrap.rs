@@ -15,7 +15,6 @@ use futures::{
 };
 
 use crate::{
-    deflate::Sending,
     error::{Error, ProtocolError},
     frame::{FrameView, Message, header::Header},
     options::{Checks, Settings, WrapOptions},
@@ -88,7 +87,7 @@ where
 
 fn halves<S: Source, K: Outlet>(source: S, outlet: K, settings: &Settings) -> (Read<S, K>, Write<K>) {
     let shared = Shared::new(outlet, settings);
-    let write = Write::new(Arc::clone(&shared), settings.checks, Sending::of(settings));
+    let write = Write::new(Arc::clone(&shared));
     (Read::new(source, shared, settings), write)
 }
 

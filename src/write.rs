@@ -11,11 +11,9 @@ use std::{
 use futures::{future::poll_fn, sink::Sink};
 
 use crate::{
-    deflate::Sending,
     error::Error,
     frame::{CloseCode, Message},
     net::SocketWriter,
-    options::Checks,
     prepared::PreparedFrame,
     session::{Outbound, closing::CloseFrames},
     shared::{Flags, Outgoing, Refusal, Shared, Stats},
@@ -58,18 +56,15 @@ use crate::{
 /// ```
 pub struct Write<K: Outlet = FrameWriter<SocketWriter>> {
     shared: Arc<Shared<K>>,
-    id: usize,
     rules: Outbound,
-    checks: Checks,
-    /// How messages are compressed, if they are.
-    sending: Option<Sending>,
+    id: usize,
     compression: bool,
 }
 
 impl<K: Outlet> Write<K> {
-    pub(crate) fn new(shared: Arc<Shared<K>>, checks: Checks, sending: Option<Sending>) -> Self {
-        let rules = Outbound::new(checks, sending.is_some());
-        Self { id: shared.add_writer(), shared, rules, checks, sending, compression: true }
+    pub(crate) fn new(shared: Arc<Shared<K>>) -> Self {
+        let rules = Outbound::new(shared.checks, shared.compressing.is_some());
+        Self { id: shared.add_writer(), shared, rules, compression: true }
     }
 
     /// Sends one frame: resolves when the transport has it, whatever others have buffered behind it. The same as
@@ -168,7 +163,7 @@ impl<K: Outlet> Write<K> {
     /// had it compressed, or now.
     #[must_use]
     pub fn prepared(&self, frame: &PreparedFrame) -> Message {
-        frame.message_for(self.sending.filter(|_| self.compression))
+        frame.message_for(self.shared.compressing.filter(|_| self.compression))
     }
 
     /// Whether messages that this clone begins from now on are compressed, where compression was agreed on.
@@ -277,7 +272,7 @@ impl<K: Outlet> Write<K> {
 impl<K: Outlet> Clone for Write<K> {
     /// Another writer of the same connection, with no fragmented message of its own begun.
     fn clone(&self) -> Self {
-        let mut clone = Self::new(Arc::clone(&self.shared), self.checks, self.sending);
+        let mut clone = Self::new(Arc::clone(&self.shared));
         if !self.compression {
             clone.set_compression(false);
         }

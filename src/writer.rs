@@ -100,7 +100,7 @@ pub struct FrameWriter<W> {
     queue: Queue,
     progress: Progress,
     /// Rules for those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
-    rules: Outbound,
+    rules: Option<Box<Outbound>>,
     mask: MaskBy,
     deflater: Option<Box<Deflater>>,
     high_water: usize,
@@ -118,9 +118,12 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// options for receiving have no meaning here.
     #[must_use]
     pub fn new(io: W, options: WrapOptions) -> Self {
-        Self::with_settings(io, &options.settings)
+        let settings = &options.settings;
+        let rules = Outbound::new(settings.checks, settings.deflate.is_some());
+        Self { rules: Some(Box::new(rules)), ..Self::with_settings(io, settings) }
     }
 
+    /// One that checks nothing.
     pub(crate) fn with_settings(io: W, settings: &Settings) -> Self {
         let mask = match settings.checks {
             Checks::Off => MaskBy::Frame,
@@ -131,7 +134,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             // What is compressed is of other lengths than what was.
             queue: Queue::new(settings.deflate.is_none()),
             progress: Progress::default(),
-            rules: Outbound::new(settings.checks, settings.deflate.is_some()),
+            rules: None,
             mask,
             deflater: Sending::of(settings).map(|sending| Box::new(Deflater::new(sending))),
             high_water: settings.write_buffer_len,
@@ -171,7 +174,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         poll_fn(move |cx| {
             if let Some(message) = &mut slot {
                 ready!(self.poll_room(cx))?;
-                self.rules.on_message(message).map_err(Error::Invalid)?;
+                self.check(message)?;
                 let (_, sent) = sealed::Outlet::poll_send(self, cx, message)?;
                 slot = None;
                 return sent;
@@ -183,8 +186,13 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 
     #[inline]
     fn accept(&mut self, message: &mut Message) -> Result<(), Error> {
-        self.rules.on_message(message).map_err(Error::Invalid)?;
+        self.check(message)?;
         sealed::Outlet::push(self, message).map(drop)
+    }
+
+    #[inline]
+    fn check(&mut self, message: &Message) -> Result<(), Error> {
+        self.rules.as_mut().map_or(Ok(()), |rules| rules.on_message(message)).map_err(Error::Invalid)
     }
 
     /// The header of a frame that is accepted now.

@@ -32,7 +32,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
     ("reader", &["error", "pool", "options", "frame", "deflate", "session"]),
     ("writer", &["error", "options", "frame", "deflate", "session", "entropy"]),
     // The halves.
-    ("shared", &["error", "options", "frame", "session", "sync", "clock", "writer"]),
+    ("shared", &["error", "options", "frame", "deflate", "session", "sync", "clock", "writer"]),
     ("prepared", &["frame", "deflate", "sync"]),
     (
         "write",

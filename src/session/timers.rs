@@ -32,12 +32,13 @@ pub(crate) struct Traffic {
 pub(crate) struct Timers {
     heartbeat: Option<Heartbeat>,
     next_beat: Option<Instant>,
-    awaited: Option<Awaited>,
+    /// In a box, since most of the time there is none.
+    awaited: Option<Box<Awaited>>,
     close_at: Option<Instant>,
 }
 
 /// A Ping after which nothing has come.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Awaited {
     deadline: Instant,
     /// How many bytes had been received when the Ping was due.
@@ -74,7 +75,7 @@ impl Timers {
 
     /// Whether a Ping is awaited that has not been buffered: then one must be, though there be no room.
     pub(crate) fn lacks_ping(&self) -> bool {
-        self.awaited.is_some_and(|awaited| awaited.end.is_none())
+        self.awaited.as_ref().is_some_and(|awaited| awaited.end.is_none())
     }
 
     /// A Ping has been buffered, and is out when so many bytes have been written.
@@ -107,7 +108,7 @@ impl Timers {
             due.beat = Some(timeout.is_some());
         }
         let Some(timeout) = timeout else { return due };
-        self.awaited = self.awaited.filter(|awaited| awaited.received == received);
+        self.awaited.take_if(|awaited| awaited.received != received);
         if let Some(awaited) = &mut self.awaited
             && awaited.deadline <= now
         {
@@ -130,20 +131,16 @@ impl Timers {
             }
         }
         if due.beat.is_some() && self.awaited.is_none() {
-            self.awaited = now.checked_add(timeout).map(|deadline| Awaited {
-                deadline,
-                received,
-                written,
-                end: None,
-                told: false,
-            });
+            self.awaited = now
+                .checked_add(timeout)
+                .map(|deadline| Box::new(Awaited { deadline, received, written, end: None, told: false }));
         }
         due
     }
 
     /// When to look again.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let awaited = self.awaited.map(|awaited| awaited.deadline);
+        let awaited = self.awaited.as_ref().map(|awaited| awaited.deadline);
         [self.close_at, self.next_beat, awaited].into_iter().flatten().min()
     }
 }

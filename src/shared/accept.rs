@@ -95,7 +95,7 @@ impl<K: Outlet> Shared<K> {
     #[inline]
     fn is_addition(&self, sending: &Sending<K>, id: usize, message: &Message) -> bool {
         let waits = sending.must_wait(id, message) || !sending.waiting.is_empty();
-        !waits && message.opcode != Opcode::CLOSE && !self.raw
+        !waits && message.opcode != Opcode::CLOSE && !self.is_raw()
     }
 
     /// Accepts a frame that is a mere addition to the buffer while the transport is polled, so that it need not be
@@ -141,7 +141,7 @@ impl<K: Outlet> Shared<K> {
         id: usize,
         is_plain: impl FnOnce(&Writer) -> bool,
     ) {
-        if self.deflates
+        if self.compressing.is_some()
             && let Some(outlet) = &mut sending.outlet
         {
             outlet.set_compression(!sending.writers.get(id).is_some_and(is_plain));
@@ -157,7 +157,7 @@ impl<K: Outlet> Shared<K> {
         id: usize,
         message: &mut Message,
     ) -> Result<usize, Error> {
-        if self.raw {
+        if self.is_raw() {
             let wire_len = self.push(sending, after, message)?;
             return Ok(sending.aim(id, wire_len));
         }
@@ -446,7 +446,7 @@ impl<K: Outlet> Shared<K> {
     /// Sends an empty Close, unless one was sent; in raw mode, where frames are the caller's, ends the transport.
     pub(crate) fn poll_close(&self, id: usize, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.with(|sending, after| {
-            if self.raw {
+            if self.is_raw() {
                 if sending.shut == Shut::No {
                     sending.shut = Shut::Wanted;
                 }
