@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures::{future::poll_fn, io::AsyncWrite, sink::Sink};
 
 use crate::{
@@ -34,16 +35,16 @@ pub(crate) mod sealed {
         /// no meaning; it is dropped by the caller, outside locks.
         fn push(&mut self, message: &mut Message) -> Result<usize, Error>;
 
-        /// Accepts one frame like [`push`](Self::push) and hands everything to the transport. Gives its length, and
-        /// how far that has come.
+        /// Accepts one frame like [`push`](Self::push), says how long it is, and hands everything to the transport.
         fn poll_send(
             &mut self,
             cx: &mut Context<'_>,
             message: &mut Message,
-        ) -> Result<(usize, Poll<Result<(), Error>>), Error> {
-            let wire_len = self.push(message)?;
+            wire_len: &mut Option<usize>,
+        ) -> Poll<Result<(), Error>> {
+            *wire_len = Some(self.push(message)?);
             let target = self.accepted();
-            Ok((wire_len, self.poll_flush_to(cx, target)))
+            self.poll_flush_to(cx, target)
         }
 
         /// How many bytes of frames wait for the transport.
@@ -64,6 +65,13 @@ pub(crate) mod sealed {
         /// Ends the transport's writing side. Everything has been flushed before.
         fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
     }
+}
+
+/// The same, made anew where there is nothing to say: to move the room of an error, next to nothing of which has been
+/// written, stops the processor.
+#[inline(always)]
+pub(crate) fn plainly(sent: Poll<Result<(), Error>>) -> Poll<Result<(), Error>> {
+    if let Poll::Ready(Ok(())) = sent { Poll::Ready(Ok(())) } else { sent }
 }
 
 /// How far the bytes of all frames have come, counted from the first.
@@ -170,17 +178,21 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     ///
     /// Dropping the future before the frame is accepted sends nothing; afterwards it goes out with the next flush.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        let mut slot = Some(message.into());
+        let (mut message, mut wire_len) = (message.into(), None);
         poll_fn(move |cx| {
-            if let Some(message) = &mut slot {
+            let sent = if wire_len.is_some() {
+                let target = self.progress.accepted;
+                sealed::Outlet::poll_flush_to(self, cx, target)
+            } else {
                 ready!(self.poll_room(cx))?;
-                self.check(message)?;
-                let (_, sent) = sealed::Outlet::poll_send(self, cx, message)?;
-                slot = None;
-                return sent;
+                self.check(&message)?;
+                sealed::Outlet::poll_send(self, cx, &mut message, &mut wire_len)
+            };
+            if sent.is_pending() {
+                // Nothing is kept twice while this waits.
+                message.payload = Bytes::new();
             }
-            let target = self.progress.accepted;
-            sealed::Outlet::poll_flush_to(self, cx, target)
+            plainly(sent)
         })
     }
 
@@ -341,33 +353,37 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
         &mut self,
         cx: &mut Context<'_>,
         message: &mut Message,
-    ) -> Result<(usize, Poll<Result<(), Error>>), Error> {
+        wire_len: &mut Option<usize>,
+    ) -> Poll<Result<(), Error>> {
         if let Some(deflater) = &mut self.deflater {
             deflater.on_message(message)?;
         }
         let header = self.header(message)?;
         let offered =
             if self.queue.len() == 0 { self.poll_offer(cx, &header, &message.payload) } else { None };
-        let unflushed = self.progress.flushed != self.progress.accepted;
-        let wire_len = header.wire_len() + message.payload.len();
+        let len = header.wire_len() + message.payload.len();
+        *wire_len = Some(len);
         if let Some(Poll::Ready(Ok(written))) = offered
-            && written == wire_len
+            && written == len
         {
-            self.progress.accepted += wire_len as u64;
+            self.progress.accepted += len as u64;
             self.queue.let_go(&mut message.payload);
-        } else {
-            self.enqueue(&header, message);
-            match offered {
-                Some(Poll::Ready(written)) => match self.on_written(written) {
-                    Ok(()) => {}
-                    Err(error) => return Ok((wire_len, Poll::Ready(Err(error.into())))),
-                },
-                Some(Poll::Pending) if !unflushed => return Ok((wire_len, Poll::Pending)),
-                _ => {}
+            let flushed = self.poll_io(|io| io.poll_flush(cx));
+            if let Poll::Ready(Ok(())) = flushed {
+                self.progress.flushed = self.progress.accepted;
+                return Poll::Ready(Ok(()));
             }
+            return flushed.map_err(Error::from);
+        }
+        let unflushed = self.progress.flushed != self.progress.accepted;
+        self.enqueue(&header, message);
+        match offered {
+            Some(Poll::Ready(written)) => self.on_written(written)?,
+            Some(Poll::Pending) if !unflushed => return Poll::Pending,
+            _ => {}
         }
         let target = self.progress.accepted;
-        Ok((wire_len, sealed::Outlet::poll_flush_to(self, cx, target)))
+        sealed::Outlet::poll_flush_to(self, cx, target)
     }
 
     fn buffered(&self) -> usize {

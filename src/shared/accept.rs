@@ -114,11 +114,7 @@ impl<K: Outlet> Shared<K> {
         let (data, fin, payload_len) = (message.opcode.is_data(), message.fin, message.payload.len());
         self.choose_compression(sending, id, |writer| writer.plain);
         after.unflushed = true;
-        let polled = self.poll_outlet(sending, after, |outlet, cx| {
-            let (len, sent) = outlet.poll_send(cx, message)?;
-            *wire_len = Some(len);
-            sent
-        });
+        let polled = self.poll_outlet(sending, after, |outlet, cx| outlet.poll_send(cx, message, wire_len));
         if let Some(len) = *wire_len {
             self.count(len, payload_len);
             if data {
