@@ -18,11 +18,11 @@ use std::{
 
 use common::{
     drive::{Later, drive, drive_with},
-    fault::{Fault, FaultyRead, Pace},
+    fault::{Fault, FaultyRead, FaultyWrite, Pace},
     wire,
 };
 use coro_websocket::{
-    Error, FrameReader, IoRead, Message, ProtocolError, Role, StreamExt, WrapOptions, wrap_io,
+    Error, FrameReader, IoRead, Message, ProtocolError, Role, SinkExt, StreamExt, WrapOptions, wrap_io,
 };
 use futures::io::{AsyncRead, sink};
 
@@ -119,12 +119,88 @@ fn a_frame_of_64_kib_cut_at_every_index_near_its_ends_and_buffers_is_the_same() 
         let frames = [(wire::BINARY, wire::Dice::new(7).bytes(LEN)), (wire::TEXT, b"behind".to_vec())];
         let bytes = encode(&frames, role);
         let expected = decoded(&frames, role);
-        let cuts = (0..300).chain(LEN - 40..bytes.len()).chain((300..LEN - 40).step_by(4099));
+        // One read takes 20 KiB.
+        let reads = [20_480, 40_960, 61_440].into_iter().flat_map(|end| end - 20..end + 20);
+        let cuts = (0..300).chain(LEN - 40..bytes.len()).chain((300..LEN - 40).step_by(4099)).chain(reads);
         for at in cuts {
             let later = Later::default();
             for lend in [false, true] {
                 let reader = drive_with(all_of_reader(cut(&bytes, at, &later), role, lend), &later);
                 assert!(reader == expected, "{role:?} reader cut at {at}");
+            }
+        }
+    }
+}
+
+/// Those that just fit into one read, or just do not, and so come whole or in parts.
+#[test]
+fn frames_about_as_long_as_a_read_are_the_same_in_parts_of_any_size() {
+    let mut dice = wire::Dice::new(3);
+    let lengths = [20_464, 20_472, 20_473, 20_479, 20_480, 20_481, 10_233, 10_240, 16_384, 300, 20_480];
+    let firsts = [wire::BINARY, wire::TEXT];
+    let frames: Vec<_> = lengths
+        .into_iter()
+        .zip(firsts.into_iter().cycle())
+        .map(|(len, first)| (first, dice.text(len).into_bytes()))
+        .collect();
+    for role in ROLES {
+        let bytes = encode(&frames, role);
+        let expected = decoded(&frames, role);
+        for chunk in [1000, 4096, 9000, 16_384, 20_479, 20_480, usize::MAX] {
+            for (pauses, lend) in [(false, false), (false, true), (true, false), (true, true)] {
+                let later = Later::default();
+                let part = FaultyRead::new(bytes.clone(), Pace { chunk, pauses }, None, &later);
+                let reader = drive_with(all_of_reader(part, role, lend), &later);
+                assert!(reader == expected, "{role:?}, parts of {chunk}");
+            }
+        }
+    }
+}
+
+/// Rooms of large payloads are used again, for those that are lent and those that were sent again.
+#[test]
+fn large_payloads_in_any_parts_are_the_same_though_they_lie_where_others_were() {
+    let mut dice = wire::Dice::new(5);
+    for role in ROLES {
+        for round in 0..60 {
+            let frames: Vec<_> = (0..6)
+                .map(|_| {
+                    let len = [1 << 18, 40_000, 20_000, 9000][dice.up_to(4)];
+                    let len = len - dice.up_to(len / 4);
+                    (wire::BINARY, dice.bytes(len))
+                })
+                .collect();
+            let chunk = 1 + [usize::MAX - 1, 300_000, 30_000][dice.up_to(3)] / (1 + dice.up_to(4));
+            let pace = Pace { chunk, pauses: dice.up_to(2) == 0 };
+            let later = Later::default();
+            let (read, (write, taken)) = (
+                FaultyRead::new(encode(&frames, role), pace, None, &later),
+                FaultyWrite::new(pace, None, &later),
+            );
+            let (mut read, mut write) = wrap_io(read, write, WrapOptions::new(role));
+            let echo = async {
+                for (_, payload) in &frames {
+                    if dice.up_to(3) == 0 {
+                        let frame = read.frame().await.unwrap().unwrap();
+                        assert!(frame.payload == payload, "lent, round {round}");
+                        write.send(frame.to_message()).await.unwrap();
+                    } else {
+                        let message = read.next().await.unwrap().unwrap();
+                        assert!(message.payload == payload, "taken, round {round}");
+                        if dice.up_to(2) == 0 {
+                            write.send(message).await.unwrap();
+                        } else {
+                            write.feed(message).await.unwrap();
+                        }
+                    }
+                }
+                write.flush().await.unwrap();
+            };
+            drive_with(echo, &later);
+            let sent = wire::frames(&taken.bytes());
+            assert_eq!(sent.len(), frames.len());
+            for (sent, (_, payload)) in sent.iter().zip(&frames) {
+                assert!(sent.payload == *payload, "sent, round {round}");
             }
         }
     }

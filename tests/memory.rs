@@ -479,6 +479,26 @@ fn small_frames_cost_no_allocation() {
     }
 }
 
+/// What comes in goes where lay what went out.
+#[test]
+fn an_echo_of_large_messages_uses_the_same_memory_again() {
+    for len in [16 << 10, 1 << 20] {
+        let (mut read, mut write) = wrap_io(hostile(&[], &frame(len), 60), Hole, WrapOptions::client());
+        let mut echo = |count| {
+            block_on(async {
+                for _ in 0..count {
+                    let message = read.next().await.unwrap().unwrap();
+                    assert_eq!(message.payload.len(), len);
+                    write.send(message).await.unwrap();
+                }
+            });
+        };
+        echo(10);
+        let memory = measure(|| echo(50));
+        assert!(memory.bytes_total < len as u64, "{memory:?}");
+    }
+}
+
 /// CVE-2020-27813 (gorilla), CVE-2026-27889 (nats-server), CVE-2026-1528 (undici): lengths that overflow when added
 /// up.
 #[test]

@@ -563,6 +563,13 @@ fn a_transport_that_takes_one_slice_at_a_time_gets_frames_in_one_piece_soon() {
 }
 
 #[test]
+fn the_header_of_a_large_masked_frame_goes_out_with_its_payload() {
+    let mut writer = FrameWriter::new(Lengths { vectored: true, seen: Vec::new() }, WrapOptions::client());
+    writer.send(Message::binary(vec![1; 200 << 10])).now_or_never().unwrap().unwrap();
+    assert_eq!(writer.into_inner().seen, [14 + (64 << 10), 64 << 10, 64 << 10, 8 << 10]);
+}
+
+#[test]
 fn a_second_close_is_fine_and_changes_nothing_and_data_is_refused() {
     for role in ROLES {
         let ((mut read, mut write), mut far) = alone(1024, WrapOptions::new(role));
