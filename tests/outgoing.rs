@@ -18,7 +18,7 @@ use std::{
 use common::{
     Far, alone,
     drive::{Later, drive, drive_with, now, settle},
-    fault::{FaultyWrite, Pace},
+    fault::{Fault, FaultyWrite, Pace},
     poll_once, wire,
 };
 use coro_websocket::{
@@ -560,6 +560,19 @@ fn a_transport_that_takes_one_slice_at_a_time_gets_frames_in_one_piece_soon() {
     };
     assert_eq!(seen(true), [LEN + 4, LEN + 4, LEN + 4, LEN + 4, LONG + 10, LEN + 4]);
     assert_eq!(seen(false), [4, LEN, 4, LEN, LEN + 4, LEN + 4, 10, LONG, LEN + 4]);
+}
+
+/// A transport that buffers has the first frame, and takes the second only once that is flushed.
+#[test]
+fn what_the_transport_has_is_flushed_though_it_takes_nothing_now() {
+    let later = Later::default();
+    let (transport, taken) = FaultyWrite::new(Pace::FAST, Some((3, Fault::Stall(2))), &later);
+    let mut writer = FrameWriter::new(transport, WrapOptions::server().write_buffer_len(0));
+    drive(writer.feed(Message::text("a"))).unwrap();
+    assert!(poll_ready(&mut writer).is_ready());
+    assert_eq!((taken.calls(), taken.flushes()), (1, 0));
+    assert!(now(writer.send(Message::text("b"))).is_ready());
+    assert_eq!((taken.calls(), taken.flushes()), (2, 2));
 }
 
 #[test]

@@ -119,6 +119,27 @@ fn the_first_bad_byte_fails_the_connection_before_its_frame_is_complete() {
     }
 }
 
+/// The same, where the first bytes come along with the header, and nothing or the end follows.
+#[test]
+fn bad_text_that_comes_with_its_header_fails_the_connection_at_once() {
+    for role in ROLES {
+        for sequence in bad() {
+            let mut payload = sequence.clone();
+            payload.extend([b'.'; 500]);
+            let bytes = wire::to(role, wire::TEXT, &payload);
+            let header_len = bytes.len() - payload.len();
+            let bad_at = (1..=payload.len()).find(|len| is_bad(&payload[..*len])).unwrap();
+            let come = &bytes[..header_len + bad_at];
+            let ((mut read, _write), mut far) = alone(1024, WrapOptions::new(role));
+            far.put(come);
+            assert!(poll_once(&mut read.next()).is_pending(), "the error waits for the end of the peer");
+            assert_eq!(far.frames()[0].close_code(), 1007, "{sequence:x?}");
+            let error = drive(FrameReader::new(come, WrapOptions::new(role)).next());
+            assert!(matches!(error, Some(Err(Error::Protocol(ProtocolError::InvalidUtf8)))), "{error:?}");
+        }
+    }
+}
+
 #[test]
 fn bad_text_fails_wherever_its_fragments_are_cut_with_control_frames_in_between() {
     for role in ROLES {
