@@ -10,10 +10,6 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), len: 0 }
-    }
-
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -142,7 +138,8 @@ mod tests {
 
     #[test]
     fn used_again_it_does_not_grow() {
-        let mut buffer = Buffer::with_capacity(8);
+        let mut buffer = Buffer::default();
+        buffer.reserve_exact(8);
         for _ in 0..3 {
             buffer.room(8).fill(7);
             buffer.advance(8);

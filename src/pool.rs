@@ -23,7 +23,7 @@ const MAX_KEPT_CAPACITY: usize = 256 << 10;
 const MAX_KEPT_PAYLOADS: usize = 2 << 20;
 
 /// From this capacity on, the room of a payload is kept: taking smaller ones from the system's allocator costs less.
-const KEPT_PAYLOADS_FROM: usize = 8 << 10;
+const KEPT_PAYLOADS_FROM: usize = 32 << 10;
 
 struct Pool {
     chunks: Shelf<Box<[u8]>>,

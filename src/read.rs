@@ -135,7 +135,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
     /// # Ok(()) }
     /// ```
     pub async fn frame(&mut self) -> Option<Result<FrameView<'_>, Error>> {
-        match poll_fn(|cx| self.poll_frame(cx, true)).await? {
+        match poll_fn(|cx| self.poll_frame(cx)).await? {
             Ok(()) => self.source.as_ref().map(|source| Ok(source.view())),
             Err(error) => Some(Err(error)),
         }
@@ -199,14 +199,14 @@ impl<S: Source, K: Outlet> Read<S, K> {
     }
 
     pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
-        Poll::Ready(match ready!(self.poll_frame(cx, false)) {
+        Poll::Ready(match ready!(self.poll_frame(cx)) {
             Some(Ok(())) => self.source.as_mut().map(|source| Ok(source.take())),
             Some(Err(error)) => Some(Err(error)),
             None => None,
         })
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>, lend: bool) -> Poll<Option<Result<(), Error>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Error>>> {
         if std::mem::take(&mut self.parked) {
             self.shared.signals.clear(Flags::PARKED);
         }
@@ -221,7 +221,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
                         self.end(None);
                         continue;
                     };
-                    match source.advance(lend) {
+                    match source.advance() {
                         Some(Ok(())) => {
                             if self.on_frame() {
                                 return Poll::Ready(Some(Ok(())));

@@ -27,9 +27,6 @@ use crate::{
     session::Inbound,
 };
 
-/// From this length on, a payload that is to be kept is unmasked while it is copied, not before.
-const ONE_PASS_FROM: usize = 256;
-
 /// Up to this length a payload stays in the buffer that it is read into until it is whole, as long as it comes at once.
 const HELD_LEN: u64 = pool::CHUNK_LEN as u64;
 
@@ -43,8 +40,8 @@ pub(crate) mod sealed {
     #[expect(unnameable_types, reason = "sealed: nobody else implements it")]
     pub trait Source: Unpin {
         /// The next frame of what has been read already; `None` when more must be read. The frame is current
-        /// until the next call. `lend`: it will be looked at, not taken.
-        fn advance(&mut self, lend: bool) -> Option<Result<(), Error>>;
+        /// until the next call.
+        fn advance(&mut self) -> Option<Result<(), Error>>;
 
         /// Reads once. `false`: the transport has ended.
         fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>>;
@@ -170,6 +167,15 @@ impl Input {
         self.stashed = 0;
     }
 
+    /// Takes what has come of a payload, and unmasks it.
+    fn part_of(&mut self, body: &mut Body, header: &Header) -> &mut [u8] {
+        let end = self.end.min(self.start.saturating_add(body.missing()));
+        let part = self.chunk.get_mut(self.start..end).unwrap_or_default();
+        self.start = end;
+        body.unmask(part, header.masking_key());
+        part
+    }
+
     /// Gives the buffer back, with all that is in it.
     fn release(&mut self) {
         (self.start, self.end) = (0, 0);
@@ -277,7 +283,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     ///
     /// Dropping the future loses nothing.
     pub async fn frame(&mut self) -> Option<Result<FrameView<'_>, Error>> {
-        match poll_fn(|cx| self.poll_frame(cx, true)).await? {
+        match poll_fn(|cx| self.poll_frame(cx)).await? {
             Ok(()) => Some(Ok(sealed::Source::view(self))),
             Err(error) => Some(Err(error)),
         }
@@ -290,14 +296,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     #[inline]
-    fn poll_frame(&mut self, cx: &mut Context<'_>, lend: bool) -> Poll<Option<Result<(), Error>>> {
-        match sealed::Source::advance(self, lend) {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Error>>> {
+        match sealed::Source::advance(self) {
             Some(frame) => Poll::Ready(Some(frame)),
-            None => self.poll_read_frame(cx, lend),
+            None => self.poll_read_frame(cx),
         }
     }
 
-    fn poll_read_frame(&mut self, cx: &mut Context<'_>, lend: bool) -> Poll<Option<Result<(), Error>>> {
+    fn poll_read_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Error>>> {
         use sealed::Source as _;
         loop {
             if self.stage == Stage::Ended {
@@ -308,7 +314,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.stage = Stage::Ended;
                 return Poll::Ready(torn.then_some(Err(Error::Lost)));
             }
-            if let Some(frame) = self.advance(lend) {
+            if let Some(frame) = self.advance() {
                 return Poll::Ready(Some(frame));
             }
         }
@@ -317,7 +323,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Takes a frame as most are: a whole message that breaks no rule and is here whole. `false` where there is none,
     /// and then nothing has changed.
     #[inline]
-    fn advance_plain(&mut self, lend: bool) -> bool {
+    fn advance_plain(&mut self) -> bool {
         let Input { chunk, start, end, .. } = &mut self.input;
         let Some(bytes) = chunk.get_mut(*start..*end) else { return false };
         let Some((header, header_len)) = Header::parse(bytes) else { return false };
@@ -328,32 +334,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(payload) = bytes.get_mut(header_len..).and_then(|rest| rest.get_mut(..len)) else {
             return false;
         };
-        let from = *start + header_len;
-        if lend || len < ONE_PASS_FROM {
+        unmask(payload, &header);
+        if !Inbound::is_plain_payload(&header, payload) {
+            // Masking once more undoes it.
             unmask(payload, &header);
-            if !Inbound::is_plain_payload(&header, payload) {
-                // Masking once more undoes it.
-                unmask(payload, &header);
-                return false;
-            }
-            self.current = Current::Input(from..from + len);
-        } else {
-            let payload = self.body.fill(payload, header.masking_key());
-            if !Inbound::is_plain_payload(&header, payload) {
-                return false;
-            }
-            self.current = Current::Body;
+            return false;
         }
+        let from = *start + header_len;
+        self.current = Current::Input(from..from + len);
         *start = from + len;
         self.header = header;
         true
     }
 
     /// The next frame, whatever it is, as far as it has come.
-    fn advance_any(&mut self, lend: bool) -> Option<Result<(), Error>> {
+    fn advance_any(&mut self) -> Option<Result<(), Error>> {
         let complete = match self.stage {
-            Stage::Header => self.on_header(lend),
-            Stage::Held => self.on_held(lend),
+            Stage::Header => self.on_header(),
+            Stage::Held => self.on_held(),
             Stage::Payload { arrived } => self.on_payload(arrived),
             Stage::Violated(error) => Err(error),
             Stage::Ended => Ok(false),
@@ -372,7 +370,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// A header may have come: its frame is checked, and completed if its payload is here too.
-    fn on_header(&mut self, lend: bool) -> Result<bool, ProtocolError> {
+    fn on_header(&mut self) -> Result<bool, ProtocolError> {
         let Some((header, header_len)) = Header::parse(self.input.bytes()) else {
             return Ok(false);
         };
@@ -382,15 +380,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.input.start += header_len;
         if !self.compressed && header.len <= HELD_LEN {
             self.stage = Stage::Held;
-            return self.on_held(lend);
+            return self.on_held();
         }
         self.body.start(usize::try_from(header.len).unwrap_or(usize::MAX));
         self.on_payload(0)
     }
 
     /// The payload of the current frame may have come whole.
-    fn on_held(&mut self, lend: bool) -> Result<bool, ProtocolError> {
-        let Self { input, body, rules, header, .. } = self;
+    fn on_held(&mut self) -> Result<bool, ProtocolError> {
+        let Self { input, rules, header, .. } = self;
         let range = input.start..input.start + usize::try_from(header.len).unwrap_or(usize::MAX);
         if range.end > input.end {
             return Ok(false);
@@ -398,14 +396,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         input.start = range.end;
         self.stage = Stage::Header;
         let payload = input.chunk.get_mut(range.clone()).unwrap_or_default();
-        let payload = if lend || payload.len() < ONE_PASS_FROM {
-            unmask(payload, header);
-            self.current = Current::Input(range);
-            payload
-        } else {
-            self.current = Current::Body;
-            body.fill(payload, header.masking_key())
-        };
+        unmask(payload, header);
+        self.current = Current::Input(range);
         rules.on_payload(header, payload)?;
         rules.on_end(header, payload)?;
         Ok(true)
@@ -440,12 +432,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Takes what has come of the payload as it is.
     fn copy(&mut self) -> Result<(), ProtocolError> {
-        let bytes = self.input.bytes();
-        let part = bytes.get(..self.body.missing()).unwrap_or(bytes);
-        let part_len = part.len();
-        let part = self.body.extend(part, self.header.masking_key());
-        self.input.start += part_len;
-        self.rules.on_payload(&self.header, part)
+        let Self { input, header, body, rules, .. } = self;
+        let part = input.part_of(body, header);
+        body.extend(part);
+        rules.on_payload(header, part)
     }
 
     /// Inflates what has come of the payload. What comes out is checked piece by piece, then kept.
@@ -453,10 +443,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Self { input, header, body, rules, inflater: Some(inflater), .. } = self else {
             return Ok(());
         };
-        let end = input.end.min(input.start.saturating_add(body.missing()));
-        let part = input.chunk.get_mut(input.start..end).unwrap_or_default();
-        input.start = end;
-        body.unmask(part, header.masking_key());
+        let part = input.part_of(body, header);
         let last = header.fin() && body.missing() == 0;
         let inflated = inflater.inflate(part, last, |piece| {
             rules.on_inflated(body.bytes().len(), piece.len())?;
@@ -475,11 +462,11 @@ impl<R: AsyncRead + Unpin> Source for FrameReader<R> {}
 
 impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
     #[inline]
-    fn advance(&mut self, lend: bool) -> Option<Result<(), Error>> {
-        if self.stage == Stage::Header && self.advance_plain(lend) {
+    fn advance(&mut self) -> Option<Result<(), Error>> {
+        if self.stage == Stage::Header && self.advance_plain() {
             return Some(Ok(()));
         }
-        self.advance_any(lend)
+        self.advance_any()
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
@@ -558,9 +545,7 @@ impl<R: AsyncRead + Unpin> Stream for FrameReader<R> {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(
-            ready!(self.poll_frame(cx, false)).map(|frame| frame.map(|()| sealed::Source::take(&mut *self))),
-        )
+        Poll::Ready(ready!(self.poll_frame(cx)).map(|frame| frame.map(|()| sealed::Source::take(&mut *self))))
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn shutdown<S: Source, K: Outlet>(
             read.shared.close_within(deadline);
         }
         loop {
-            match ready!(read.poll_frame(cx, true)) {
+            match ready!(read.poll_frame(cx)) {
                 Some(Ok(()) | Err(Error::Reported { .. })) => {}
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => return Poll::Ready(Ok(())),

@@ -178,7 +178,7 @@ where
     S: Stream<Item = Result<Message, E>> + Unpin,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn advance(&mut self, _lend: bool) -> Option<Result<(), Error>> {
+    fn advance(&mut self) -> Option<Result<(), Error>> {
         let message = self.staged.take().filter(|_| !self.ended)?;
         Some(match self.check(&message) {
             Ok(()) => {

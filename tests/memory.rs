@@ -482,7 +482,7 @@ fn small_frames_cost_no_allocation() {
 /// What comes in goes where lay what went out.
 #[test]
 fn an_echo_of_large_messages_uses_the_same_memory_again() {
-    for len in [16 << 10, 1 << 20] {
+    for len in [64 << 10, 1 << 20] {
         let (mut read, mut write) = wrap_io(hostile(&[], &frame(len), 60), Hole, WrapOptions::client());
         let mut echo = |count| {
             block_on(async {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     FrameView, Message,
     header::Header,
-    mask::{append_masked, extend_masked, mask, rotate},
+    mask::{extend_masked, mask, rotate},
 };
 use crate::{buffer::Buffer, pool};
 
@@ -81,15 +81,6 @@ impl Body {
         self.received = 0;
     }
 
-    /// A whole payload has come at once: unmasks it into a buffer of its own, and lends it.
-    pub(crate) fn fill(&mut self, payload: &[u8], masking_key: Option<[u8; 4]>) -> &[u8] {
-        self.clear();
-        self.bytes =
-            pool::take_payload(payload.len()).unwrap_or_else(|| Buffer::with_capacity(payload.len()));
-        self.append_unmasked(payload, masking_key);
-        self.bytes()
-    }
-
     pub(crate) fn missing(&self) -> usize {
         self.expected - self.received
     }
@@ -98,20 +89,18 @@ impl Body {
         self.bytes.as_slice()
     }
 
-    /// Appends a part, unmasked with the key of the frame, and lends it.
-    pub(crate) fn extend(&mut self, part: &[u8], masking_key: Option<[u8; 4]>) -> &[u8] {
-        let start = self.bytes.len();
+    /// A part has come. Unmasks it with the key of the frame.
+    pub(crate) fn unmask(&mut self, part: &mut [u8], masking_key: Option<[u8; 4]>) {
+        if let Some(key) = masking_key {
+            mask(part, rotate(key, self.received));
+        }
         self.received += part.len();
-        self.grow(part.len());
-        self.append_unmasked(part, masking_key.map(|key| rotate(key, start)));
-        self.bytes().get(start..).unwrap_or_default()
     }
 
-    fn append_unmasked(&mut self, part: &[u8], masking_key: Option<[u8; 4]>) {
-        match masking_key {
-            Some(key) => append_masked(&mut self.bytes, part, key),
-            None => self.bytes.extend(part),
-        }
+    /// Keeps a part of what was announced.
+    pub(crate) fn extend(&mut self, part: &[u8]) {
+        self.grow(part.len());
+        self.bytes.extend(part);
     }
 
     /// How much of what is missing is to be read to where it will stay: as far as that need not be filled first, which
@@ -129,24 +118,16 @@ impl Body {
     /// So much has been read into the [`room`](Self::room): unmasks it with the key of the frame, and lends it.
     pub(crate) fn arrived(&mut self, len: usize, masking_key: Option<[u8; 4]>) -> &[u8] {
         let start = self.bytes.len();
-        self.received += len;
         self.bytes.advance(len);
         let part = self.bytes.tail_mut(start);
         if let Some(key) = masking_key {
-            mask(part, rotate(key, start));
+            mask(part, rotate(key, self.received));
         }
+        self.received += len;
         part
     }
 
-    /// A compressed part has come. It is not kept; unmasks it with the key of the frame.
-    pub(crate) fn unmask(&mut self, part: &mut [u8], masking_key: Option<[u8; 4]>) {
-        if let Some(key) = masking_key {
-            mask(part, rotate(key, self.received));
-        }
-        self.received += part.len();
-    }
-
-    /// Appends what was made of compressed parts.
+    /// Keeps what was made of compressed parts.
     pub(crate) fn append(&mut self, inflated: &[u8]) {
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(inflated.len());
