@@ -160,7 +160,7 @@ pub(super) struct Script {
 impl Source for Script {}
 
 impl reader::sealed::Source for Script {
-    fn advance(&mut self, _: bool) -> Option<Result<(), Error>> {
+    fn advance(&mut self) -> Option<Result<(), Error>> {
         self.current = self.staged.take()?;
         Some(Ok(()))
     }
@@ -201,7 +201,7 @@ pub(super) fn connection(room: usize, high_water: usize, script: &[Message]) -> 
     let mut settings = Settings::new(Role::Server);
     settings.write_buffer_len = high_water;
     let shared = Shared::new(line, &settings);
-    let write = Write::new(Arc::clone(&shared), settings.checks, None);
+    let write = Write::new(Arc::clone(&shared));
     let source =
         Script { frames: script.iter().cloned().collect(), staged: None, current: Message::default() };
     (Read::new(source, shared, &settings), write, Peer(wire))
