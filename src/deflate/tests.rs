@@ -7,6 +7,7 @@ use crate::{
     error::ProtocolError,
     frame::{Message, Opcode},
     options::{Deflate, Role},
+    pool::CHUNK_LEN,
 };
 
 /// A generator of the same numbers each time.
@@ -149,7 +150,7 @@ fn blocks_that_say_they_are_last_are_not_the_end() {
 /// Output that ends exactly where a buffer does, before and after the tail.
 #[test]
 fn output_that_fills_a_buffer_is_complete() {
-    for around in [64 << 10, 128 << 10] {
+    for around in [CHUNK_LEN, 2 * CHUNK_LEN] {
         for len in around - 3..=around + 3 {
             for byte in [None, Some(b'x')] {
                 let payload = match byte {
@@ -165,7 +166,7 @@ fn output_that_fills_a_buffer_is_complete() {
         }
     }
     // The compressor's buffer, too: stored blocks, so that its output is as long as wanted.
-    for len in (64 << 10) - 40..(64 << 10) + 10 {
+    for len in CHUNK_LEN - 40..CHUNK_LEN + 10 {
         let options = Deflate::default().level(0);
         let payload = Numbers(7).payload(len);
         let mut deflater = deflater(&options);

@@ -11,7 +11,7 @@ use super::{
 use crate::{buffer::Buffer, pool};
 
 /// Below this, an unmasked payload is copied behind its header: one more slice in a vectored write costs more.
-const COPY_BELOW: usize = 1 << 10;
+const COPY_BELOW: usize = 4 << 10;
 
 /// The same where the transport takes one slice at a time, so that a header would go out alone: copying costs less than
 /// a second write.
