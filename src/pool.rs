@@ -108,10 +108,19 @@ pub(crate) fn take_payload(len: usize) -> Option<Buffer> {
     .flatten()
 }
 
-pub(crate) fn give_payload(mut buffer: Buffer) {
-    if !(KEPT_PAYLOADS_FROM..=MAX_KEPT_PAYLOADS).contains(&buffer.capacity()) {
+/// A payload is needed no more. If nobody else has it, its room is kept; otherwise it is left as it is.
+#[inline]
+pub(crate) fn recycle(payload: &mut Bytes) {
+    if payload.len() >= KEPT_PAYLOADS_FROM && payload.is_unique() {
+        keep(Vec::from(std::mem::take(payload)));
+    }
+}
+
+fn keep(payload: Vec<u8>) {
+    if payload.capacity() > MAX_KEPT_PAYLOADS {
         return;
     }
+    let mut buffer = Buffer::from(payload);
     buffer.clear();
     with(|pool| {
         pool.payloads.push(buffer);
@@ -122,12 +131,10 @@ pub(crate) fn give_payload(mut buffer: Buffer) {
     });
 }
 
-/// A payload is needed no more. If nobody else has it, its room is kept; otherwise it is left as it is.
-#[inline]
-pub(crate) fn recycle(payload: &mut Bytes) {
-    if payload.len() >= KEPT_PAYLOADS_FROM && payload.is_unique() {
-        give_payload(Buffer::from(Vec::from(std::mem::take(payload))));
-    }
+/// A connection is over. What was kept for payloads is let go: it may be all that keeps the allocator from giving much
+/// more back to the system.
+pub(crate) fn forget_payloads() {
+    with(|pool| pool.payloads.clear());
 }
 
 /// An inflater, to be reset first.

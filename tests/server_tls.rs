@@ -33,7 +33,7 @@ use futures::{
 };
 use rcgen::{KeyPair, date_time_ymd};
 use rustls::{ClientConfig, ClientConnection};
-use tls::{Authority, Identity, VERSIONS, client_params, server_params, trusting};
+use tls::{Authority, Identity, VERSIONS, client_params, cut_short, server_params, trusting};
 
 fn server_tls(identity: &Identity) -> ServerTls {
     ServerTls::pem(identity.certificate_pem.clone(), identity.key_pem.clone())
@@ -291,38 +291,8 @@ fn cut(
 ) -> JoinHandle<bool> {
     std::thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut client = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-        let mut left = len;
-        let mut whole = false;
-        loop {
-            let mut bytes = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut bytes).unwrap();
-            }
-            let part = &bytes[..bytes.len().min(left)];
-            left -= part.len();
-            stream.write_all(part).unwrap();
-            if part.len() < bytes.len() || left == 0 {
-                break;
-            }
-            if !client.is_handshaking() {
-                whole = true;
-                break;
-            }
-            match client.read_tls(&mut stream) {
-                Ok(1..) if client.process_new_packets().is_ok() => {}
-                _ => break,
-            }
-        }
-        let _ = stream.write_all(then);
-        if reset {
-            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-        } else {
-            let _ = stream.shutdown(Shutdown::Write);
-            net::read_to_end(&mut stream);
-        }
-        whole
+        let client = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+        cut_short(&mut stream, client, len, then, reset)
     })
 }
 

@@ -30,7 +30,7 @@ use futures::executor::block_on;
 use net::{options, read_head, serve, switching};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection, StreamOwned, kx_group::SECP384R1};
-use tls::{Authority, Identity, VERSIONS, client_params, server_config, server_params, trusting};
+use tls::{Authority, Identity, VERSIONS, client_params, cut_short, server_config, server_params, trusting};
 
 type Secured = StreamOwned<ServerConnection, TcpStream>;
 
@@ -385,39 +385,8 @@ fn cut(
     reset: bool,
 ) -> (SocketAddr, JoinHandle<bool>) {
     serve(move |mut client| {
-        client.set_nodelay(true).unwrap();
         client.peek(&mut [0]).unwrap();
-        let mut server = ServerConnection::new(config).unwrap();
-        let mut left = len;
-        let mut whole = false;
-        loop {
-            let mut bytes = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut bytes).unwrap();
-            }
-            let part = &bytes[..bytes.len().min(left)];
-            left -= part.len();
-            client.write_all(part).unwrap();
-            if part.len() < bytes.len() || left == 0 {
-                break;
-            }
-            if !server.is_handshaking() {
-                whole = true;
-                break;
-            }
-            match server.read_tls(&mut client) {
-                Ok(1..) if server.process_new_packets().is_ok() => {}
-                _ => break,
-            }
-        }
-        let _ = client.write_all(then);
-        if reset {
-            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-        } else {
-            let _ = client.shutdown(Shutdown::Write);
-            net::read_to_end(&mut client);
-        }
-        whole
+        cut_short(&mut client, ServerConnection::new(config).unwrap(), len, then, reset)
     })
 }
 

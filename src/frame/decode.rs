@@ -170,9 +170,3 @@ impl Body {
         *self = Self::default();
     }
 }
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        pool::give_payload(std::mem::take(&mut self.bytes));
-    }
-}

@@ -65,7 +65,7 @@ pub(crate) fn slow(report: &mut Report) {
     for count in report.either(&[1_000][..], &[1_000, 10_000]) {
         let server = Server::start(&report.program, 20_000, &[]);
         drop(open(server.address));
-        let (descriptors, memory) = (server.descriptors() - 1, server.memory());
+        let (descriptors, memory) = (server.settle(9), server.memory());
         let good = Good::start(server.address);
         let (streams, peak, load) = thread::scope(|scope| {
             let watched = scope.spawn(|| {

@@ -23,6 +23,9 @@ impl Server {
             .args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), program])
             .args(args)
             .arg("127.0.0.1:0")
+            // What is freed of large payloads is given back at once, so that what is left is what the server keeps. By
+            // default glibc raises this as it goes, and then keeps what it pleases.
+            .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

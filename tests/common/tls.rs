@@ -2,7 +2,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::sync::Arc;
+use std::{
+    io::Write as _,
+    net::{Shutdown, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use coro_websocket::{Tls, TlsVersion};
 use rcgen::{
@@ -10,10 +15,12 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::{
-    Certificate, PrivateKey, RootCertStore, ServerConfig,
+    Certificate, Connection, PrivateKey, RootCertStore, ServerConfig,
     server::{AllowAnyAuthenticatedClient, NoClientAuth},
     version::{TLS12, TLS13},
 };
+
+use crate::net::read_to_end;
 
 pub const VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls12, TlsVersion::Tls13];
 
@@ -118,4 +125,47 @@ pub fn server_config(
 /// A client that trusts this authority and nobody else.
 pub fn trusting(authority: &Authority) -> Tls {
     Tls::default().web_roots(false).ca_pem(authority.pem())
+}
+
+/// Sends on what one end of a TLS connection says up to some byte, then what was asked for instead. Gives whether its
+/// handshake was over before.
+pub fn cut_short(
+    stream: &mut TcpStream,
+    tls: impl Into<Connection>,
+    len: usize,
+    then: &[u8],
+    reset: bool,
+) -> bool {
+    stream.set_nodelay(true).unwrap();
+    let mut tls = tls.into();
+    let mut left = len;
+    let mut whole = false;
+    loop {
+        let mut bytes = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut bytes).unwrap();
+        }
+        let part = &bytes[..bytes.len().min(left)];
+        left -= part.len();
+        stream.write_all(part).unwrap();
+        if part.len() < bytes.len() || left == 0 {
+            break;
+        }
+        if !tls.is_handshaking() {
+            whole = true;
+            break;
+        }
+        match tls.read_tls(stream) {
+            Ok(1..) if tls.process_new_packets().is_ok() => {}
+            _ => break,
+        }
+    }
+    let _ = stream.write_all(then);
+    if reset {
+        socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).unwrap();
+    } else {
+        let _ = stream.shutdown(Shutdown::Write);
+        read_to_end(stream);
+    }
+    whole
 }
