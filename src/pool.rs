@@ -12,7 +12,7 @@ pub(crate) const CHUNK_LEN: usize = 20 << 10;
 /// How many buffers of each kind a thread keeps.
 const KEPT: usize = 4;
 
-/// How many compressors a thread keeps: each takes some 100 KiB.
+/// How many compressors a thread keeps: each takes some hundred KiB.
 #[cfg(feature = "deflate")]
 const KEPT_COMPRESSORS: usize = 2;
 
@@ -111,7 +111,8 @@ pub(crate) fn take_payload(len: usize) -> Option<Buffer> {
 /// A payload is needed no more. If nobody else has it, its room is kept; otherwise it is left as it is.
 #[inline]
 pub(crate) fn recycle(payload: &mut Bytes) {
-    if payload.len() >= KEPT_PAYLOADS_FROM && payload.is_unique() {
+    // Where it is not at the start of its memory, it is moved there, which would be in vain for what is too long.
+    if (KEPT_PAYLOADS_FROM..=MAX_KEPT_PAYLOADS).contains(&payload.len()) && payload.is_unique() {
         keep(Vec::from(std::mem::take(payload)));
     }
 }

@@ -1,7 +1,7 @@
 //! What `Read` and `Write` share: one outgoing side under a lock, and the rules for who may touch it when.
 //!
-//! 1. A frame is accepted whole, synchronously, under the lock; then only are bytes moved. No lock is held across
-//!    an await.
+//! 1. A frame is accepted whole, synchronously, under the lock, however much of it the transport takes at once. No lock
+//!    is held across an await.
 //! 2. `Read` never waits for the lock. What it has to send goes into slots outside ([`Slots`]); it says so in the
 //!    flags and tries the lock. If that is taken, its holder sees the flags when it lets go ([`Shared::settle`]).
 //!    Both do so by a read-modify-write of one atomic, so that one of the two always sees the other.

@@ -67,10 +67,10 @@ pub(crate) mod sealed {
     }
 }
 
-/// The same, made anew where there is nothing to say: to move the room of an error, next to nothing of which has been
-/// written, stops the processor.
+/// The result, made anew where all is well: to move it with its room for an error, of which next to nothing has been
+/// written, makes the processor wait for its own stores.
 #[inline(always)]
-pub(crate) fn plainly(sent: Poll<Result<(), Error>>) -> Poll<Result<(), Error>> {
+fn plainly(sent: Poll<Result<(), Error>>) -> Poll<Result<(), Error>> {
     if let Poll::Ready(Ok(())) = sent { Poll::Ready(Ok(())) } else { sent }
 }
 

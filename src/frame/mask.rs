@@ -86,7 +86,7 @@ pub(crate) fn extend_masked(target: &mut Vec<u8>, payload: &[u8], key: [u8; 4]) 
     mask_here(target.get_mut(start..).unwrap_or_default(), key);
 }
 
-/// The same.
+/// The same, where it is written in place as far as the buffer is initialised.
 pub(crate) fn append_masked(target: &mut Buffer, payload: &[u8], key: [u8; 4]) {
     let room = target.initialised_room();
     let (fitting, rest) = payload.split_at(payload.len().min(room.len()));

@@ -91,7 +91,9 @@ impl Input {
             }
         } else {
             left = self.end - self.start;
-            self.chunk.copy_within(self.start..self.end, 0);
+            if self.start > 0 {
+                self.chunk.copy_within(self.start..self.end, 0);
+            }
         }
         (self.start, self.end, self.stashed) = (0, left, 0);
         let room = self.chunk.get_mut(left..).unwrap_or_default();
