@@ -147,7 +147,8 @@ pub struct TlsInfo {
     pub version: TlsVersion,
     /// The name of the cipher suite, such as `TLS13_AES_256_GCM_SHA384`.
     pub cipher_suite: String,
-    /// The protocol that the server chose from [`Tls::alpn`](crate::Tls::alpn). `None`: it chose none.
+    /// The protocol that the server chose from [`Tls::alpn`](crate::Tls::alpn), with TLS 1.2. `None`: it chose none,
+    /// or the version is TLS 1.3, whose server encrypts its choice, and async-tls does not report it.
     pub alpn: Option<Vec<u8>>,
     /// The certificates that the client has shown and the server has verified, in DER, the client's own first. Only a
     /// server that [asks for them](crate::ServerTls::client_ca_file) knows them; empty: there are none.

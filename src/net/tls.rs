@@ -14,21 +14,17 @@ use crate::{
 
 use super::Connected;
 
-mod alpn;
 mod config;
 mod gate;
 mod halves;
 mod hello;
 
-use alpn::HandshakeSecret;
 use gate::Gate;
 pub(super) use halves::{Reader, Writer};
 
 /// Everything that a TLS handshake needs but the socket.
 pub(super) struct Secure {
     config: Arc<ClientConfig>,
-    /// Where protocols are offered, to see what the server says to that.
-    secret: Option<HandshakeSecret>,
     name: String,
 }
 
@@ -36,13 +32,13 @@ impl Secure {
     pub(super) async fn new(tls: &Tls, host: &str, deadline: Deadline) -> Result<Self, Error> {
         let name = config::server_name(tls.server_name.as_deref().unwrap_or(host))?;
         let config = async { Ok(config::client_config(tls).await?) };
-        let (config, secret) = deadline.within_phase(Phase::Tls, pin!(config)).await?;
-        Ok(Self { config, secret, name })
+        let config = deadline.within_phase(Phase::Tls, pin!(config)).await?;
+        Ok(Self { config, name })
     }
 
     pub(super) async fn connect(self, plain: Connected) -> Result<Connected, Error> {
         let Connected { reader, writer, socket } = plain;
-        let gate = Gate::new(Role::Client, reader, writer, self.secret);
+        let gate = Gate::new(Role::Client, reader, writer);
         let connecting = TlsConnector::from(self.config).connect(self.name, gate.clone());
         let stream = connecting.await.map_err(handshake_error)?;
         encrypted(Box::new(stream), gate, socket, Vec::new())
@@ -59,7 +55,7 @@ impl Acceptor {
 
     pub(super) async fn accept(&self, plain: Connected) -> Result<Connected, Error> {
         let Connected { reader, writer, socket } = plain;
-        let gate = Gate::new(Role::Server, reader, writer, None);
+        let gate = Gate::new(Role::Server, reader, writer);
         let (config, shown) = self.0.for_one_client()?;
         let accepting = TlsAcceptor::from(config).accept(gate.clone());
         let stream = accepting.await.map_err(handshake_error)?;

@@ -118,8 +118,8 @@ impl Tls {
     }
 
     /// The protocols to offer, the preferred ones first ([RFC 7301](https://www.rfc-editor.org/rfc/rfc7301)), such
-    /// as `http/1.1`. Default: none, nothing is negotiated. A server that chooses another one is refused. What it
-    /// has chosen is in [`TlsInfo::alpn`](crate::TlsInfo::alpn).
+    /// as `http/1.1`. Default: none, nothing is negotiated. A server that chooses another one is refused.
+    /// [`TlsInfo::alpn`](crate::TlsInfo::alpn) tells the choice of a server of TLS 1.2.
     #[must_use]
     pub fn alpn<I>(mut self, protocols: I) -> Self
     where

@@ -31,8 +31,6 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-use super::alpn::HandshakeSecret;
-
 /// The name in the form that certificates and servers know: no dot at the end, no brackets around an address.
 pub(super) fn server_name(name: &str) -> Result<String, TlsError> {
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -43,25 +41,23 @@ pub(super) fn server_name(name: &str) -> Result<String, TlsError> {
     }
 }
 
-/// The configuration for these options. The usual one is made once, so that sessions are resumed; any other is made
-/// where files may be read, for one connection; where protocols are offered, with what the server's answer to that can
-/// be read with.
-pub(super) async fn client_config(
-    tls: &Tls,
-) -> Result<(Arc<ClientConfig>, Option<HandshakeSecret>), TlsError> {
+/// Returns the configuration for these options. The configuration for the default options is made once, so that
+/// sessions are resumed. Any other one is made for one connection, on the thread pool for blocking work, because it may
+/// read files.
+pub(super) async fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     static USUAL: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if *tls != Tls::default() {
         let tls = tls.clone();
         return unblock(move || build(&tls)).await;
     }
     if let Some(config) = USUAL.get() {
-        return Ok((Arc::clone(config), None));
+        return Ok(Arc::clone(config));
     }
-    let (config, secret) = build(tls)?;
-    Ok((Arc::clone(USUAL.get_or_init(|| config)), secret))
+    let config = build(tls)?;
+    Ok(Arc::clone(USUAL.get_or_init(|| config)))
 }
 
-fn build(tls: &Tls) -> Result<(Arc<ClientConfig>, Option<HandshakeSecret>), TlsError> {
+fn build(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder()
         .with_safe_default_cipher_suites()
         .with_safe_default_kx_groups()
@@ -77,12 +73,8 @@ fn build(tls: &Tls) -> Result<(Arc<ClientConfig>, Option<HandshakeSecret>), TlsE
             )
             .map_err(|error| unusable(format!("{}: {error}", place(key))))?,
     };
-    let secret = (!tls.alpn.is_empty()).then(HandshakeSecret::default);
-    if let Some(secret) = &secret {
-        config.alpn_protocols.clone_from(&tls.alpn);
-        config.key_log = Arc::new(secret.clone());
-    }
-    Ok((Arc::new(config), secret))
+    config.alpn_protocols.clone_from(&tls.alpn);
+    Ok(Arc::new(config))
 }
 
 fn supported(versions: &[TlsVersion]) -> Vec<&'static SupportedProtocolVersion> {
@@ -459,13 +451,11 @@ mod tests {
     #[test]
     fn usual_configuration_is_made_once() {
         futures::executor::block_on(async {
-            let (first, secret) = client_config(&Tls::default()).await.unwrap();
-            assert!(secret.is_none(), "nobody else's secrets are looked at");
-            let (second, _) = client_config(&Tls::default()).await.unwrap();
+            let first = client_config(&Tls::default()).await.unwrap();
+            let second = client_config(&Tls::default()).await.unwrap();
             assert!(Arc::ptr_eq(&first, &second));
-            let (other, secret) = client_config(&Tls::default().alpn(["http/1.1"])).await.unwrap();
+            let other = client_config(&Tls::default().alpn(["http/1.1"])).await.unwrap();
             assert_eq!(other.alpn_protocols, [b"http/1.1"]);
-            assert!(secret.is_some());
         });
     }
 

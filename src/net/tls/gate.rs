@@ -22,7 +22,7 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-use super::{alpn::HandshakeSecret, hello::Records};
+use super::hello::Records;
 
 /// How many bytes a peer may send before the handshake is done. The longest chains of certificates have a fifth
 /// of that.
@@ -67,12 +67,7 @@ pub(super) enum Turn {
 }
 
 impl Gate {
-    pub(super) fn new(
-        role: Role,
-        reader: SocketReader,
-        writer: SocketWriter,
-        secret: Option<HandshakeSecret>,
-    ) -> Self {
+    pub(super) fn new(role: Role, reader: SocketReader, writer: SocketWriter) -> Self {
         Self(Arc::new(Mutex::new(Ports {
             role,
             reader,
@@ -80,7 +75,7 @@ impl Gate {
             turn: Turn::Handshake,
             left: HANDSHAKE_LEN,
             flush_due: false,
-            incoming: Records::new(secret),
+            incoming: Records::default(),
             outgoing: Records::default(),
             hung_up: None,
         })))

@@ -5,11 +5,8 @@ use rustls::CipherSuite;
 
 use crate::{options::TlsVersion, socket::TlsInfo};
 
-use super::alpn::HandshakeSecret;
-
 const ALERT: u8 = 21;
-pub(super) const HANDSHAKE: u8 = 22;
-const ENCRYPTED: u8 = 23;
+const HANDSHAKE: u8 = 22;
 const SERVER_HELLO: usize = 2;
 const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_SUPPORTED_VERSIONS: u16 = 43;
@@ -26,11 +23,6 @@ pub(super) struct Records {
     /// Whether the first message has come, or cannot come any more.
     done: bool,
     hello: Option<Hello>,
-    /// With what the first record of TLS 1.3 that is encrypted can be read, if that is wanted.
-    secret: Option<HandshakeSecret>,
-    encrypted: Vec<u8>,
-    /// Whether the current record is that one.
-    keeping: bool,
 }
 
 /// What the server has chosen.
@@ -42,11 +34,7 @@ struct Hello {
 }
 
 impl Records {
-    pub(super) const HEADER_LEN: usize = 5;
-
-    pub(super) fn new(secret: Option<HandshakeSecret>) -> Self {
-        Self { secret, ..Self::default() }
-    }
+    const HEADER_LEN: usize = 5;
 
     /// How many bytes may be read before more is known.
     pub(super) fn missing(&self) -> usize {
@@ -60,10 +48,6 @@ impl Records {
             if let [kind, _, _, high, low] = *self.header {
                 self.kind = kind;
                 self.missing = u16::from_be_bytes([high, low]).into();
-                self.keeping = kind == ENCRYPTED && self.secret.is_some() && self.encrypted.is_empty();
-                if self.keeping {
-                    self.encrypted.append(&mut self.header);
-                }
                 self.header.clear();
                 // A warning, such as that the server has another name, may come first.
                 self.done |= !matches!(kind, ALERT | HANDSHAKE);
@@ -72,9 +56,6 @@ impl Records {
             return false;
         }
         self.missing = self.missing.saturating_sub(bytes.len());
-        if self.keeping {
-            self.encrypted.extend_from_slice(bytes);
-        }
         if self.kind == HANDSHAKE && !self.done {
             self.message.extend_from_slice(bytes);
             let mut message = Cursor(&self.message);
@@ -97,34 +78,25 @@ impl Records {
     }
 
     /// What was agreed on, once the handshake is done.
-    pub(super) fn into_info(mut self) -> Option<TlsInfo> {
+    pub(super) fn into_info(self) -> Option<TlsInfo> {
         let Hello { version, cipher_suite, alpn } = self.hello?;
-        let reveal = |secret: HandshakeSecret| secret.reveal(cipher_suite, &mut self.encrypted);
-        Some(TlsInfo {
-            version,
-            cipher_suite: format!("{cipher_suite:?}"),
-            alpn: alpn.or_else(|| self.secret.and_then(reveal)),
-            client_certificates: Vec::new(),
-        })
+        let cipher_suite = format!("{cipher_suite:?}");
+        Some(TlsInfo { version, cipher_suite, alpn, client_certificates: Vec::new() })
     }
 }
 
 /// A reader of the integers and vectors that TLS is made of ([RFC 8446
 /// §3](https://www.rfc-editor.org/rfc/rfc8446#section-3)).
-pub(super) struct Cursor<'a>(&'a [u8]);
+struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn number(&mut self, len: usize) -> Option<usize> {
+    fn number(&mut self, len: usize) -> Option<usize> {
         Some(self.take(len)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
     }
 
@@ -145,7 +117,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A vector whose length stands before it in so many bytes.
-    pub(super) fn vector(&mut self, len: usize) -> Option<Self> {
+    fn vector(&mut self, len: usize) -> Option<Self> {
         let len = self.number(len)?;
         self.take(len).map(Cursor)
     }
@@ -168,7 +140,8 @@ fn parse_hello(mut hello: Cursor<'_>) -> Option<Hello> {
 }
 
 /// The protocol among a server's extensions ([RFC 7301 §3.1](https://www.rfc-editor.org/rfc/rfc7301#section-3.1)).
-pub(super) fn chosen_protocol(extensions: Cursor<'_>) -> Option<Vec<u8>> {
+/// TLS 1.3 encrypts it, so that only a server of TLS 1.2 has it here.
+fn chosen_protocol(extensions: Cursor<'_>) -> Option<Vec<u8>> {
     Some(extensions.extension(EXTENSION_ALPN)?.vector(2)?.vector(1)?.0.to_vec())
 }
 
