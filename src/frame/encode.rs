@@ -127,8 +127,9 @@ impl Queue {
             self.make_room(needed);
         }
         let (head, head_len) = header.bytes();
-        if self.small.is_empty() && copied && header.is_masked() && payload_len >= ALIGNED_FROM {
-            // What comes before counts as taken.
+        if self.len == 0 && copied && header.is_masked() && payload_len >= ALIGNED_FROM {
+            // The bytes before the header count as taken. Only an empty queue has none that stand in the way: `small`
+            // is also empty while a large payload waits behind bytes of it that were written and removed.
             self.taken = head.len() - head_len;
             self.small.extend(head.get(..self.taken).unwrap_or_default());
         }
@@ -143,7 +144,21 @@ impl Queue {
             None => self.small.extend(payload),
         }
         self.let_go(payload);
+        self.assert_agreement();
         head_len + payload_len
+    }
+
+    /// The cursors agree: what they say is left makes `len` bytes, and no payload stands before bytes that are gone.
+    #[inline]
+    fn assert_agreement(&self) {
+        debug_assert!(self.taken <= self.small.len());
+        debug_assert!(self.large.front().is_none_or(|first| self.taken <= first.after));
+        debug_assert!(self.large.back().is_none_or(|last| last.after <= self.small.len()));
+        debug_assert!(self.large.front().is_none_or(|first| first.taken <= first.payload.len()));
+        debug_assert_eq!(self.len, {
+            let masked = self.masked.as_ref().map_or(0, |masked| masked.rest().len());
+            self.small().len() + masked + self.large.iter().map(|large| large.rest().len()).sum::<usize>()
+        });
     }
 
     /// Whether an unmasked payload of this length is copied behind its header.
@@ -264,6 +279,7 @@ impl Queue {
         if self.small.capacity() > KEPT || self.large.capacity() > 0 {
             self.give_back();
         }
+        self.assert_agreement();
     }
 
     /// So much of it has been written, and something is left.
@@ -304,6 +320,7 @@ impl Queue {
             }
             self.taken = 0;
         }
+        self.assert_agreement();
     }
 
     /// Gives back what is not needed while nothing waits.
