@@ -181,7 +181,7 @@ impl Opening {
         // The refusal is what counts; a body that does not come to its end does not change it.
         let _ = deadline.within(pin!(read_body(read, &mut body))).await;
         let response = response.with_body(body.finish());
-        Err(Error::Handshake { error, response: Some(Arc::new(response)) })
+        Err(Error::Handshake { error, text: error.to_string().into(), response: Some(Arc::new(response)) })
     }
 }
 

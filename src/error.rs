@@ -1,22 +1,45 @@
-//! What can go wrong, and who is to blame.
+//! The errors of this crate, and the side that each of them is the fault of.
 
 use std::{fmt, io, sync::Arc};
 
 use crate::{frame::Message, handshake::Response};
 
-/// Everything that can go wrong. The variant says who is to blame.
+mod quoted;
+
+pub(crate) use quoted::Quoted;
+
+/// Everything that can go wrong. The variant says whose fault it is.
+///
+/// Where a variant has an `error` and a `text`, `error` is the kind, for a program, and `text` is what
+/// [`Display`](fmt::Display) prints, for a person: it names the header, the number, the limit and its setter. Bytes of
+/// the peer in it are quoted, escaped and cut; passwords are left out.
 ///
 /// A clean closing handshake is never an error: it is the end of the stream. The value is small (32 bytes at
 /// most) and cheap to clone.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller: a URL that is not one, or that is not for a WebSocket.
-    Url(UrlError),
+    /// The caller: the text is not the URL of a WebSocket.
+    Url {
+        /// The part of the URL that is wrong.
+        error: UrlError,
+        /// The explanation, with the URL but without its password.
+        text: Arc<str>,
+    },
     /// The caller: options that cannot be used. Nothing was sent.
-    Options(OptionsError),
-    /// The caller: a frame that would break the protocol. Nothing went out and the connection goes on.
-    Invalid(ProtocolError),
+    Options {
+        /// The option that is wrong.
+        error: OptionsError,
+        /// The explanation, with the value.
+        text: Arc<str>,
+    },
+    /// The caller: a frame that would break the protocol. Nothing was sent and the connection goes on.
+    Invalid {
+        /// The rule that the frame would break.
+        error: ProtocolError,
+        /// The explanation, with the value.
+        text: Arc<str>,
+    },
     /// The caller: the connection is closing or closed, nothing more can be sent.
     Closed,
     /// The caller: a [`Write`](crate::Write) was dropped in the middle of a fragmented message, which nobody
@@ -26,7 +49,20 @@ pub enum Error {
     /// [`Read`](crate::Read) was dropped.
     ReaderGone,
     /// The peer: it broke the protocol. It was told so with a Close frame and the connection has failed.
-    Protocol(ProtocolError),
+    Protocol {
+        /// The rule that was broken.
+        error: ProtocolError,
+        /// The explanation, with the value.
+        text: Arc<str>,
+    },
+    /// A limit of this side: the peer's frame or message is larger than `max_frame_len` or `max_message_len` allows.
+    /// The peer was told so with a Close frame (1009) and the connection has failed.
+    Limit {
+        /// [`ProtocolError::FrameTooLarge`] or [`ProtocolError::MessageTooLarge`].
+        error: ProtocolError,
+        /// The explanation, with the size, the limit and its setter.
+        text: Arc<str>,
+    },
     /// The peer: it broke the protocol, and the reader was asked to go on ([`Checks::Report`](crate::Checks)).
     Reported {
         /// The rule that was broken.
@@ -43,8 +79,10 @@ pub enum Error {
     Tls(TlsError),
     /// The peer: the opening handshake was not one, or was refused.
     Handshake {
-        /// What was wrong.
+        /// The rule that was broken, or the status of a refusal.
         error: HandshakeError,
+        /// The explanation, with the header or the answer.
+        text: Arc<str>,
         /// The whole answer with as much of its body as was read, where a server sent one.
         response: Option<Arc<Response>>,
     },
@@ -59,6 +97,30 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn url(error: UrlError, text: impl Into<Arc<str>>) -> Self {
+        Self::Url { error, text: text.into() }
+    }
+
+    pub(crate) fn options(error: OptionsError, text: impl Into<Arc<str>>) -> Self {
+        Self::Options { error, text: text.into() }
+    }
+
+    pub(crate) fn handshake(error: HandshakeError, text: impl Into<Arc<str>>) -> Self {
+        Self::Handshake { error, text: text.into(), response: None }
+    }
+
+    /// The peer broke a rule, or exceeded a limit of ours.
+    #[cold]
+    pub(crate) fn violation(error: ProtocolError, text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        if error.is_limit() { Self::Limit { error, text } } else { Self::Protocol { error, text } }
+    }
+
+    #[cold]
+    pub(crate) fn invalid(error: ProtocolError, text: impl Into<Arc<str>>) -> Self {
+        Self::Invalid { error, text: text.into() }
+    }
+
     /// The number that `turbo.websocket` gives to this kind of error, or `None` where it has no such kind.
     ///
     /// | number | kind |
@@ -84,8 +146,8 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         Some(match self {
-            Self::Url(UrlError::Scheme) => -2,
-            Self::Url(_) => -1,
+            Self::Url { error: UrlError::Scheme, .. } => -2,
+            Self::Url { .. } => -1,
             Self::Handshake { error, .. } => match error {
                 HandshakeError::Status(_) => -15,
                 HandshakeError::Malformed | HandshakeError::HeadTooLarge | HandshakeError::TooManyHeaders => {
@@ -99,8 +161,8 @@ impl Error {
             Self::TimedOut(Phase::Tls | Phase::Handshake) => -6,
             Self::Tls(_) => -11,
             Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed => -10,
-            Self::Protocol(_) | Self::Reported { .. } | Self::Invalid(_) => -16,
-            Self::Options(_) | Self::Abandoned | Self::ReaderGone => return None,
+            Self::Protocol { .. } | Self::Limit { .. } | Self::Reported { .. } | Self::Invalid { .. } => -16,
+            Self::Options { .. } | Self::Abandoned | Self::ReaderGone => return None,
         })
     }
 
@@ -129,18 +191,20 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(error) => write!(f, "invalid URL: {error}"),
-            Self::Options(error) => write!(f, "invalid options: {error}"),
-            Self::Invalid(error) => write!(f, "this frame may not be sent: {error}"),
+            Self::Url { text, .. } | Self::Options { text, .. } => f.write_str(text),
+            Self::Invalid { text, .. } => write!(f, "this frame cannot be sent: {text}"),
             Self::Closed => f.write_str("the connection is closed for sending"),
             Self::Abandoned => f.write_str("a writer was dropped in the middle of a fragmented message"),
             Self::ReaderGone => f.write_str("no pong can be awaited, the reader was dropped"),
-            Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
-            Self::Reported { error, .. } => write!(f, "the peer broke the protocol (reported only): {error}"),
+            Self::Protocol { text, .. } => write!(f, "the peer broke the protocol: {text}"),
+            Self::Limit { text, .. } => write!(f, "limit exceeded: {text}"),
+            Self::Reported { error, frame } => {
+                write!(f, "the peer broke the protocol (reported only): {}", frame.describe(*error))
+            }
             Self::Resolve(error) => write!(f, "the host has no address: {error}"),
             Self::Connect(error) => write!(f, "could not connect: {error}"),
             Self::Tls(error) => write!(f, "TLS: {error}"),
-            Self::Handshake { error, .. } => write!(f, "opening handshake: {error}"),
+            Self::Handshake { text, .. } => write!(f, "the opening handshake failed: {text}"),
             Self::TimedOut(phase) => write!(f, "timed out: {phase}"),
             Self::Lost => f.write_str("the connection ended without a Close frame (1006)"),
             Self::Io(error) => write!(f, "transport: {error}"),
@@ -150,15 +214,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
+    /// The cause below the one that [`Display`](fmt::Display) prints already.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Url(error) => Some(error),
-            Self::Options(error) => Some(error),
-            Self::Invalid(error) | Self::Protocol(error) | Self::Reported { error, .. } => Some(error),
-            Self::Tls(error) => Some(error),
-            Self::Handshake { error, .. } => Some(error),
-            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => Some(error.as_ref()),
-            Self::Transport(error) => Some(error.as_ref()),
+            Self::Tls(error) => error.source(),
+            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => error.source(),
+            Self::Transport(error) => error.source(),
             _ => None,
         }
     }
@@ -182,19 +243,19 @@ impl From<TlsError> for Error {
 
 impl From<UrlError> for Error {
     fn from(error: UrlError) -> Self {
-        Self::Url(error)
+        Self::url(error, error.to_string())
     }
 }
 
 impl From<OptionsError> for Error {
     fn from(error: OptionsError) -> Self {
-        Self::Options(error)
+        Self::options(error, error.to_string())
     }
 }
 
 impl From<HandshakeError> for Error {
     fn from(error: HandshakeError) -> Self {
-        Self::Handshake { error, response: None }
+        Self::handshake(error, error.to_string())
     }
 }
 
@@ -274,6 +335,13 @@ pub enum ProtocolError {
     /// A compressed message that cannot be inflated
     /// ([RFC 7692 §7.2.2](https://www.rfc-editor.org/rfc/rfc7692#section-7.2.2)).
     Deflate,
+}
+
+impl ProtocolError {
+    /// Whether this is a limit of the receiver and no rule of the protocol.
+    pub(crate) const fn is_limit(self) -> bool {
+        matches!(self, Self::FrameTooLarge | Self::MessageTooLarge)
+    }
 }
 
 impl fmt::Display for ProtocolError {
@@ -374,7 +442,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(error) => Some(error.as_ref()),
+            Self::Io(error) => error.source(),
             _ => None,
         }
     }

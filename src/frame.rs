@@ -7,6 +7,7 @@ use bytes::Bytes;
 mod close;
 pub(crate) mod decode;
 pub(crate) mod encode;
+pub(crate) mod explain;
 pub(crate) mod header;
 pub(crate) mod mask;
 mod opcode;

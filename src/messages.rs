@@ -119,6 +119,18 @@ impl Partial {
         }
     }
 
+    /// The error for a message that cannot be given.
+    #[cold]
+    fn refuse(&self, error: ProtocolError) -> Error {
+        let text = match error {
+            ProtocolError::MessageTooLarge => {
+                format!("the message has more bytes than max_message_len allows ({})", self.max_message_len)
+            }
+            error => error.to_string(),
+        };
+        Error::violation(error, text)
+    }
+
     fn forget(&mut self, fin: bool) {
         self.opcode = None;
         self.bytes = Vec::new();
@@ -150,7 +162,7 @@ impl<S: Source, K: Outlet> Stream for Messages<'_, S, K> {
                 Some(Ok(message)) => match self.read.partial.on_frame(message) {
                     Ok(None) => {}
                     Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
-                    Err(error) => return Poll::Ready(Some(Err(Error::Protocol(error)))),
+                    Err(error) => return Poll::Ready(Some(Err(self.read.partial.refuse(error)))),
                 },
                 Some(Err(error)) => {
                     if let Error::Reported { error, frame } = &error {

@@ -339,8 +339,13 @@ impl<S: Source, K: Outlet> Read<S, K> {
     fn on_violation(&mut self, error: Error) {
         match &error {
             // §7.1.7: "the endpoint SHOULD send a Close frame with an appropriate status code"
-            Error::Protocol(violation) if self.strict => {
-                self.shared.post_close(Message::close(CloseCode::from(*violation), &violation.to_string()));
+            Error::Protocol { error: rule, .. } if self.strict => {
+                self.shared.post_close(Message::close(CloseCode::from(*rule), &rule.to_string()));
+                self.fail(error);
+            }
+            // The peer can do something about a limit if it knows it.
+            Error::Limit { error: limit, text } if self.strict => {
+                self.shared.post_close(Message::close(CloseCode::from(*limit), text));
                 self.fail(error);
             }
             _ => self.end(Some(error)),

@@ -242,7 +242,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }),
             Err(error) => {
                 self.stage = Stage::Ended;
-                Some(Err(Error::Protocol(error)))
+                Some(Err(self.rules.refuse(error, &self.header, sealed::Source::view(self).payload)))
             }
         }
     }
@@ -252,6 +252,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some((header, header_len)) = Header::parse(self.input.bytes()) else {
             return Ok(false);
         };
+        self.header = header;
         self.rules.on_header(&header, header_len)?;
         self.compressed = self.rules.is_compressed(&header);
         self.header = if self.compressed { header.without_rsv1() } else { header };
@@ -302,9 +303,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.body.missing() > 0 {
             return Ok(false);
         }
+        self.current = Current::Body;
         self.rules.on_end(&self.header, self.body.bytes())?;
         self.stage = Stage::Header;
-        self.current = Current::Body;
         Ok(true)
     }
 

@@ -3,8 +3,12 @@
 //! Pure: no input or output, no clock, no randomness.
 
 use crate::{
-    error::ProtocolError,
-    frame::{CloseFrame, Message, Opcode, header::Header},
+    error::{Error, ProtocolError},
+    frame::{
+        CloseFrame, Message, Opcode,
+        explain::{Limits, explain},
+        header::Header,
+    },
     options::{Checks, Role, Settings},
 };
 
@@ -74,7 +78,7 @@ impl Inbound {
         let checked = self.check_header(header, header_len);
         match checked {
             Ok(()) => {}
-            Err(error) if self.checks == Checks::Report && !is_limit(error) => self.reported = Some(error),
+            Err(error) if self.checks == Checks::Report && !error.is_limit() => self.reported = Some(error),
             Err(error) => return Err(error),
         }
         self.check_frame_len(header)
@@ -174,7 +178,7 @@ impl Inbound {
 
     pub(crate) fn judge(&mut self, checked: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
         match checked {
-            Err(error) if self.checks == Checks::Report && !is_limit(error) => {
+            Err(error) if self.checks == Checks::Report && !error.is_limit() => {
                 self.reported = Some(error);
                 self.fragments.skip_text();
                 Ok(())
@@ -183,14 +187,17 @@ impl Inbound {
         }
     }
 
+    /// The error for a frame that one of these methods refused. `payload` is what is known of its payload.
+    #[cold]
+    pub(crate) fn refuse(&self, error: ProtocolError, header: &Header, payload: &[u8]) -> Error {
+        let limits = Limits { frame: self.max_frame_len, message: self.fragments.max_message_len() };
+        Error::violation(error, explain(error, header, payload, limits))
+    }
+
     /// The violation in the frame that has just ended, where it is only to be reported.
     pub(crate) fn take_reported(&mut self) -> Option<ProtocolError> {
         self.reported.take()
     }
-}
-
-const fn is_limit(error: ProtocolError) -> bool {
-    matches!(error, ProtocolError::FrameTooLarge | ProtocolError::MessageTooLarge)
 }
 
 fn check_control(header: &Header) -> Result<(), ProtocolError> {

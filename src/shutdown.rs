@@ -52,7 +52,7 @@ pub async fn shutdown<S: Source, K: Outlet>(
         {
             sent = Some(result);
         }
-        if let Some(Err(error @ Error::Invalid(_))) = &sent {
+        if let Some(Err(error @ Error::Invalid { .. })) = &sent {
             return Poll::Ready(Err(error.clone()));
         }
         if !limited {

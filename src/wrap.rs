@@ -190,7 +190,7 @@ where
             }
             Err(error) => {
                 self.ended = true;
-                Err(Error::Protocol(error))
+                Err(self.rules.refuse(error, &Header::of(&message, None), &message.payload))
             }
         })
     }

@@ -16,6 +16,7 @@ use crate::{
     frame::{
         Message,
         encode::{self, Queue, SLICES},
+        explain::refuse,
         header::Header,
     },
     options::{Checks, Settings, WrapOptions},
@@ -204,7 +205,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 
     #[inline]
     fn check(&mut self, message: &Message) -> Result<(), Error> {
-        self.rules.as_mut().map_or(Ok(()), |rules| rules.on_message(message)).map_err(Error::Invalid)
+        self.rules
+            .as_mut()
+            .map_or(Ok(()), |rules| rules.on_message(message))
+            .map_err(|error| refuse(error, message))
     }
 
     /// The header of a frame that is accepted now.

@@ -97,7 +97,10 @@ fn a_violation_is_answered_with_close_then_shut_then_the_error_comes() {
     far_write.put(&[0x83, 0x00]);
     drop(far_write);
     block_on(async {
-        assert!(matches!(read.next().await, Some(Err(Error::Protocol(ProtocolError::ReservedOpcode)))));
+        assert!(matches!(
+            read.next().await,
+            Some(Err(Error::Protocol { error: ProtocolError::ReservedOpcode, .. }))
+        ));
         assert!(read.next().await.is_none());
         assert!(far_read.is_ended());
         assert!(matches!(write.text("late").await, Err(Error::Closed)));

@@ -117,9 +117,12 @@ fn unix_server_whose_queue_is_full_is_waited_for() {
 
 #[test]
 fn nowhere_to_connect_to_is_an_error_of_the_caller() {
-    assert!(matches!(refused(Options::default()), Error::Options(OptionsError::NoAddress)));
-    assert!(matches!(refused(Options::default().port(0)), Error::Options(OptionsError::Port)));
-    assert!(matches!(refused(Options::default().host("a b")), Error::Options(OptionsError::Host)));
+    assert!(matches!(refused(Options::default()), Error::Options { error: OptionsError::NoAddress, .. }));
+    assert!(matches!(refused(Options::default().port(0)), Error::Options { error: OptionsError::Port, .. }));
+    assert!(matches!(
+        refused(Options::default().host("a b")),
+        Error::Options { error: OptionsError::Host, .. }
+    ));
 }
 
 #[test]
@@ -136,14 +139,14 @@ fn what_could_split_the_request_never_opens_a_socket() {
             options(address).subprotocol(format!("a{bad}")),
         ] {
             let error = refused(options.clone());
-            assert!(matches!(error, Error::Options(_)), "{options:?}: {error}");
+            assert!(matches!(error, Error::Options { .. }), "{options:?}: {error}");
         }
         let url = format!("ws://{address}/a{bad}");
-        assert!(matches!(Options::from_url(&url), Err(Error::Url(_))));
+        assert!(matches!(Options::from_url(&url), Err(Error::Url { .. })));
     }
     for bad in ["b\r\nC: d", "b\n", "b\r", "b\0"] {
         let error = refused(options(address).header("A", bad));
-        assert!(matches!(error, Error::Options(OptionsError::Header)), "{bad:?}: {error}");
+        assert!(matches!(error, Error::Options { error: OptionsError::Header, .. }), "{bad:?}: {error}");
     }
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }

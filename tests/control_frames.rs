@@ -447,7 +447,7 @@ fn control_frames_of_the_full_125_bytes_pass_both_ways() {
             write.send(Message::ping(vec![1; 125])).await.unwrap();
             write.send(Message::pong(vec![2; 125])).await.unwrap();
             let refused = write.send(Message::ping(vec![3; 126])).await;
-            assert!(matches!(refused, Err(Error::Invalid(ProtocolError::ControlTooLong))));
+            assert!(matches!(refused, Err(Error::Invalid { error: ProtocolError::ControlTooLong, .. })));
             write.close_with(1000, &"x".repeat(123)).await.unwrap();
             write.flush().await.unwrap();
         });

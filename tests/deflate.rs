@@ -77,7 +77,7 @@ fn read_as_client(bytes: &[u8], options: WrapOptions) -> (Vec<Message>, Option<E
 
 fn violation(bytes: &[u8], options: WrapOptions) -> (ProtocolError, u16) {
     match read_as_client(bytes, options) {
-        (_, Some(Error::Protocol(error)), Some(code)) => {
+        (_, Some(Error::Protocol { error, .. } | Error::Limit { error, .. }), Some(code)) => {
             assert_eq!(CloseCode::from(error).number(), code);
             (error, code)
         }
@@ -155,10 +155,16 @@ fn options_out_of_range_are_refused_before_anything_is_sent() {
         block_on(async {
             let ((read, write), _far) = duplex(usize::MAX);
             let connected = connect_io(read, write, Options::default().deflate(deflate)).await;
-            assert!(matches!(connected, Err(Error::Options(OptionsError::Deflate))), "{deflate:?}");
+            assert!(
+                matches!(connected, Err(Error::Options { error: OptionsError::Deflate, .. })),
+                "{deflate:?}"
+            );
             let ((read, write), _far) = duplex(usize::MAX);
             let accepted = accept_io(read, write, AcceptOptions::default().deflate(deflate)).await;
-            assert!(matches!(accepted, Err(Error::Options(OptionsError::Deflate))), "{deflate:?}");
+            assert!(
+                matches!(accepted, Err(Error::Options { error: OptionsError::Deflate, .. })),
+                "{deflate:?}"
+            );
         });
     }
 }
@@ -183,7 +189,7 @@ fn answered(options: Options, answer: &str) -> Result<Option<DeflateParams>, Han
         };
         match join!(connect_io(read, near_write, options), server).0 {
             Ok((response, ..)) => Ok(response.deflate()),
-            Err(Error::Handshake { error, response: Some(_) }) => Err(error),
+            Err(Error::Handshake { error, response: Some(_), .. }) => Err(error),
             Err(other) => panic!("{other:?}"),
         }
     })
@@ -582,10 +588,16 @@ fn a_caller_may_send_what_is_compressed_already() {
             Message { rsv1: true, rsv2: true, ..Message::text("") },
             Message { rsv1: true, ..Message::continuation("", true) },
         ] {
-            assert!(matches!(write.send(invalid).await, Err(Error::Invalid(ProtocolError::ReservedBits))));
+            assert!(matches!(
+                write.send(invalid).await,
+                Err(Error::Invalid { error: ProtocolError::ReservedBits, .. })
+            ));
         }
         let ((_read, mut plain), _far) = connected(1024, WrapOptions::client(), WrapOptions::server());
-        assert!(matches!(plain.send(hello).await, Err(Error::Invalid(ProtocolError::ReservedBits))));
+        assert!(matches!(
+            plain.send(hello).await,
+            Err(Error::Invalid { error: ProtocolError::ReservedBits, .. })
+        ));
     });
 }
 
@@ -665,7 +677,10 @@ fn compressed_fragments_of_nothing_count_for_the_limit() {
         let (read, error, code) = read_as_client(&bytes, client().max_message_len(64 * COUNT));
         assert_eq!(read.len(), COUNT);
         assert!(read.iter().all(|fragment| fragment.payload.is_empty()));
-        assert!(matches!(error, Some(Error::Protocol(ProtocolError::MessageTooLarge))), "{error:?}");
+        assert!(
+            matches!(error, Some(Error::Limit { error: ProtocolError::MessageTooLarge, .. })),
+            "{error:?}"
+        );
         assert_eq!(code, Some(1009));
     }
 }
@@ -717,7 +732,7 @@ fn mangled_frames_without_limits_come_to_an_end() {
         match error {
             None => whole += 1,
             Some(Error::Lost) => torn += 1,
-            Some(Error::Protocol(_)) => refused += 1,
+            Some(Error::Protocol { .. } | Error::Limit { .. }) => refused += 1,
             Some(other) => panic!("{other:?}"),
         }
     }

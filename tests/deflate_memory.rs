@@ -68,7 +68,7 @@ fn a_bomb_stops_at_the_limit() {
         let info = measure(|| {
             let error = reader.next().now_or_never().unwrap().unwrap().unwrap_err();
             let too_large = [ProtocolError::FrameTooLarge, ProtocolError::MessageTooLarge];
-            assert!(matches!(error, Error::Protocol(error) if too_large.contains(&error)), "{error}");
+            assert!(matches!(error, Error::Limit { error, .. } if too_large.contains(&error)), "{error}");
         });
         assert!(peak(info) <= 2 * limit + MIB, "{} bytes for a limit of {limit}", peak(info));
         assert!(bomb.len() - reader.into_inner().len() <= 64 << 10, "only one read was made");
@@ -80,7 +80,7 @@ fn a_bomb_stops_at_the_limit() {
     let (mut read, _write) = wrap_io(near_read, near_write, client());
     block_on(async {
         let error = read.next().await.unwrap().unwrap_err();
-        assert!(matches!(error, Error::Protocol(ProtocolError::FrameTooLarge)));
+        assert!(matches!(error, Error::Limit { error: ProtocolError::FrameTooLarge, .. }));
         assert!(read.next().await.is_none());
     });
     let mut sent = far_read.take_all();
@@ -105,7 +105,10 @@ fn a_bomb_in_fragments_stops_at_the_limit() {
                 match reader.next().now_or_never().unwrap().unwrap() {
                     Ok(_) => frames += 1,
                     Err(error) => {
-                        break assert!(matches!(error, Error::Protocol(ProtocolError::MessageTooLarge)));
+                        break assert!(matches!(
+                            error,
+                            Error::Limit { error: ProtocolError::MessageTooLarge, .. }
+                        ));
                     }
                 }
             }
@@ -149,7 +152,8 @@ fn an_announced_length_reserves_nothing() {
         let bytes = [&[0xc2, 127][..], &len.to_be_bytes(), &[0xf2]].concat();
         let mut reader = FrameReader::new(&*bytes, client());
         let info = measure(|| {
-            assert!(matches!(reader.next().now_or_never().unwrap().unwrap(), Err(Error::Protocol(_))));
+            let refused = reader.next().now_or_never().unwrap().unwrap();
+            assert!(matches!(refused, Err(Error::Limit { .. } | Error::Protocol { .. })));
         });
         assert!(peak(info) <= 65 << 10, "{}", peak(info));
     }

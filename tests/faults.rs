@@ -192,7 +192,7 @@ fn every_script_without_a_fault_gives_what_it_should() {
         check(&script, &outcome, &outcome, &format!("script {number}"));
         match script.ending {
             Ending::Close | Ending::BytesBehindClose => assert!(outcome.error().is_none()),
-            Ending::Violation => assert!(matches!(outcome.error(), Some(Error::Protocol(_)))),
+            Ending::Violation => assert!(matches!(outcome.error(), Some(Error::Protocol { .. }))),
             Ending::Nothing => assert!(script.closes || matches!(outcome.error(), Some(Error::Lost))),
         }
         check_whole(&script, &outcome, &format!("script {number}"));
@@ -229,7 +229,7 @@ fn at_every_byte_written(fault: Fault, judge: impl Fn(&Script, &Outcome, &Outcom
 fn a_reading_error_at_every_byte_ends_both_halves() {
     at_every_byte_read(Fault::Error, |_, outcome, _, label| {
         if let Some(error) = outcome.error() {
-            let known = matches!(error, Error::Io(_) | Error::Protocol(_));
+            let known = matches!(error, Error::Io(_) | Error::Protocol { .. });
             assert!(known, "{label}: {error:?}");
         }
     });
@@ -239,7 +239,7 @@ fn a_reading_error_at_every_byte_ends_both_halves() {
 fn the_end_at_every_byte_ends_both_halves() {
     at_every_byte_read(Fault::End, |_, outcome, _, label| {
         if let Some(error) = outcome.error() {
-            assert!(matches!(error, Error::Lost | Error::Protocol(_)), "{label}: {error:?}");
+            assert!(matches!(error, Error::Lost | Error::Protocol { .. }), "{label}: {error:?}");
         }
     });
 }

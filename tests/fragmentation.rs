@@ -147,11 +147,11 @@ fn fragments_that_a_strict_peer_would_refuse_do_not_go_out() {
     let ((_read, mut write), mut far) = alone(1024, WrapOptions::client());
     drive(async {
         let refused = write.send(Message::continuation("of nothing", true)).await;
-        assert!(matches!(refused, Err(Error::Invalid(ProtocolError::UnexpectedContinuation))));
+        assert!(matches!(refused, Err(Error::Invalid { error: ProtocolError::UnexpectedContinuation, .. })));
         write.send(wire::message(wire::FIRST_TEXT, false, b"a")).await.unwrap();
         for second in [wire::TEXT, wire::FIRST_BINARY] {
             let refused = write.send(wire::message(second, false, b"b")).await;
-            assert!(matches!(refused, Err(Error::Invalid(ProtocolError::MessageInterleaved))));
+            assert!(matches!(refused, Err(Error::Invalid { error: ProtocolError::MessageInterleaved, .. })));
         }
         write.send(Message::continuation("c", true)).await.unwrap();
         write.text("d").await.unwrap();

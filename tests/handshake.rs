@@ -72,7 +72,9 @@ fn connect_with(options: Options, answer: impl Fn(&str) -> String) -> (Result<Re
 
 fn refused(result: Result<Response, Error>) -> (HandshakeError, Option<Response>) {
     match result {
-        Err(Error::Handshake { error, response }) => (error, response.map(|response| (*response).clone())),
+        Err(Error::Handshake { error, response, .. }) => {
+            (error, response.map(|response| (*response).clone()))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -225,7 +227,9 @@ fn body_that_does_not_end_does_not_hide_the_refusal() {
     block_on(async {
         write(&mut to_client, "HTTP/1.1 403 Forbidden\r\n\r\nno").await;
         match connect_io(read, to_server, options).await.map(|_| ()) {
-            Err(Error::Handshake { error: HandshakeError::Status(403), response: Some(response) }) => {
+            Err(Error::Handshake {
+                error: HandshakeError::Status(403), response: Some(response), ..
+            }) => {
                 assert_eq!(response.body(), b"no");
             }
             other => panic!("{other:?}"),
@@ -345,8 +349,9 @@ fn strings_of_the_caller_cannot_split_the_request() {
             let (mut from_client, to_server) = pipe();
             let result = block_on(connect_io(read, to_server, options.clone()));
             let error = result.map(|_| ()).unwrap_err();
-            let is_expected = matches!(error, Error::Options(error) if error == expected)
-                || matches!(error, Error::Options(OptionsError::Header)) && expected == OptionsError::Host;
+            let is_expected = matches!(error, Error::Options { error, .. } if error == expected)
+                || matches!(error, Error::Options { error: OptionsError::Header, .. })
+                    && expected == OptionsError::Host;
             assert!(is_expected, "{bad:?} {error:?} {options:?}");
             assert_eq!(block_on(read_to_end(&mut from_client)), "", "something was written");
         }
@@ -365,7 +370,7 @@ fn options_are_checked_before_anything_is_sent() {
         let (read, _to_client) = pipe();
         let (mut from_client, to_server) = pipe();
         let error = block_on(connect_io(read, to_server, options)).map(|_| ()).unwrap_err();
-        assert!(matches!(error, Error::Options(error) if error == expected), "{error:?}");
+        assert!(matches!(error, Error::Options { error, .. } if error == expected), "{error:?}");
         assert_eq!(block_on(read_to_end(&mut from_client)), "");
     }
     let options = Options::default().heartbeat(Duration::ZERO).no_heartbeat();

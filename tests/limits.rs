@@ -236,7 +236,7 @@ fn cve_2018_21035_by_default_a_message_has_64_mib_at_most() {
             reader.frame().await.unwrap().unwrap();
         }
         let refused = reader.frame().await;
-        assert!(matches!(refused, Some(Err(Error::Protocol(ProtocolError::MessageTooLarge)))));
+        assert!(matches!(refused, Some(Err(Error::Limit { error: ProtocolError::MessageTooLarge, .. }))));
         assert!(reader.frame().await.is_none());
     });
 }
@@ -267,7 +267,7 @@ fn without_checks_only_the_frame_limit_holds() {
         far.put(&frame_header(role, 101));
         assert_eq!(drive(read.next()).unwrap().unwrap().len, 100);
         let refused = drive(read.next());
-        assert!(matches!(refused, Some(Err(Error::Protocol(ProtocolError::FrameTooLarge)))));
+        assert!(matches!(refused, Some(Err(Error::Limit { error: ProtocolError::FrameTooLarge, .. }))));
         assert!(drive(read.next()).is_none());
         assert_eq!(far.input.take_all(), [], "nothing is said");
     }

@@ -219,7 +219,7 @@ fn fragments_of_one_byte_hold_no_more_than_was_received() {
     warm();
     let memory = measure(|| {
         let end = block_on(read.messages().next()).unwrap();
-        assert!(matches!(end, Err(Error::Protocol(ProtocolError::MessageTooLarge))));
+        assert!(matches!(end, Err(Error::Limit { error: ProtocolError::MessageTooLarge, .. })));
     });
     // Each fragment counts for 64 bytes.
     let received = (limit / 64 * 3) as u64;
@@ -514,7 +514,9 @@ fn lengths_that_overflow_are_refused() {
                 } else {
                     ProtocolError::MessageTooLarge
                 };
-                assert!(matches!(refused, Err(Error::Protocol(error)) if error == expected));
+                assert!(
+                    matches!(refused, Err(Error::Protocol { error, .. } | Error::Limit { error, .. }) if error == expected)
+                );
             });
         });
         assert!(memory.bytes_max < 64 * KIB, "{memory:?}");

@@ -128,7 +128,7 @@ fn errors_come_as_they_come_to_next() {
         far.put(&wire::to(role, wire::TEXT, "b"));
         drop(far);
         let error = next(&mut read);
-        assert!(matches!(error, Some(Err(Error::Protocol(ProtocolError::MessageInterleaved)))));
+        assert!(matches!(error, Some(Err(Error::Protocol { error: ProtocolError::MessageInterleaved, .. }))));
         assert!(next(&mut read).is_none());
 
         let ((mut read, _write), mut far) = alone(1024, WrapOptions::new(role));
@@ -157,14 +157,19 @@ fn without_checks_messages_are_checked_here_and_reading_goes_on() {
         put(wire::BINARY, b"two");
         put(wire::LAST, b"three");
         let mut error = |expected| match next(&mut read) {
-            Some(Err(Error::Protocol(error))) => assert_eq!(error, expected),
+            Some(Err(Error::Protocol { error, .. } | Error::Limit { error, .. })) => {
+                assert_eq!(error, expected);
+            }
             other => panic!("{other:?} instead of {expected:?}"),
         };
         error(ProtocolError::UnexpectedContinuation);
         error(ProtocolError::InvalidUtf8);
         error(ProtocolError::MessageTooLarge);
         assert_eq!(next(&mut read).unwrap().unwrap().as_bytes(), b"good");
-        assert!(matches!(next(&mut read), Some(Err(Error::Protocol(ProtocolError::MessageInterleaved)))));
+        assert!(matches!(
+            next(&mut read),
+            Some(Err(Error::Protocol { error: ProtocolError::MessageInterleaved, .. }))
+        ));
         assert_eq!(next(&mut read).unwrap().unwrap(), text("onethree"));
     }
 }

@@ -75,7 +75,8 @@ fn an_invalid_frame_is_refused_nothing_goes_out_and_the_connection_goes_on() {
     for role in ROLES {
         for (message, expected) in invalid() {
             let ((_read, mut write), mut far) = alone(1 << 20, WrapOptions::new(role));
-            let is_expected = |error: Error| matches!(error, Error::Invalid(error) if error == expected);
+            let is_expected =
+                |error: Error| matches!(error, Error::Invalid { error, .. } if error == expected);
             assert!(is_expected(drive(write.send(message.clone())).unwrap_err()), "{message}");
             assert!(is_expected(drive(write.write(message.clone())).unwrap_err()));
             assert!(is_expected(drive(write.feed(message.clone())).unwrap_err()));
@@ -100,7 +101,10 @@ fn an_invalid_frame_is_refused_nothing_goes_out_and_the_connection_goes_on() {
 #[test]
 fn an_invalid_code_does_not_close() {
     let ((_read, mut write), mut far) = alone(1024, WrapOptions::client());
-    assert!(matches!(drive(write.close_with(1006, "")), Err(Error::Invalid(ProtocolError::CloseCode))));
+    assert!(matches!(
+        drive(write.close_with(1006, "")),
+        Err(Error::Invalid { error: ProtocolError::CloseCode, .. })
+    ));
     assert!(!write.is_closed());
     drive(write.close_with(CloseCode::NO_STATUS, "")).unwrap();
     assert!(write.is_closed());
@@ -112,7 +116,7 @@ fn an_invalid_frame_in_mid_message_leaves_the_message_open() {
     let ((_read, mut write), mut far) = alone(1024, WrapOptions::server());
     drive(write.send(wire::message(wire::FIRST_TEXT, false, b"\xce"))).unwrap();
     for (message, _) in invalid().into_iter().filter(|(message, _)| message.opcode != Opcode::CONTINUATION) {
-        assert!(matches!(drive(write.send(message)), Err(Error::Invalid(_))));
+        assert!(matches!(drive(write.send(message)), Err(Error::Invalid { .. })));
     }
     drive(write.send(wire::message(wire::LAST, false, b"\xba"))).unwrap();
     assert_eq!(far.frames().len(), 2);

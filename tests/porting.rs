@@ -177,7 +177,11 @@ fn get_frame(received: &'static [u8], checks: Checks) -> Vec<String> {
             results.push(match read.messages().next().await {
                 Some(Ok(Data::Text(text))) => text,
                 Some(Ok(Data::Binary(bytes))) => format!("{} bytes", bytes.len()),
-                Some(Err(Error::Protocol(error) | Error::Reported { error, .. })) => number(error).into(),
+                Some(Err(
+                    Error::Protocol { error, .. }
+                    | Error::Limit { error, .. }
+                    | Error::Reported { error, .. },
+                )) => number(error).into(),
                 Some(Err(_)) => "-1".into(),
                 None => "8".into(),
             });

@@ -176,7 +176,7 @@ fn server_listens_in_several_places_or_in_none() {
 fn what_is_no_place_says_why() {
     let bind = |places: Addresses| block_on(Server::bind(places, ServerOptions::default())).map(drop);
     let url = |result: Result<(), Error>| match result {
-        Err(Error::Url(error)) => error,
+        Err(Error::Url { error, .. }) => error,
         other => panic!("{other:?}"),
     };
     assert_eq!(url(bind("http://127.0.0.1:0".into())), UrlError::Scheme);
@@ -188,12 +188,15 @@ fn what_is_no_place_says_why() {
     assert_eq!(url(bind("127.0.0.1/x:0".into())), UrlError::Host);
     assert_eq!(url(bind("a b:0".into())), UrlError::Character);
     assert_eq!(url(bind("".into())), UrlError::Port);
-    assert!(matches!(bind("wss://127.0.0.1:0".into()), Err(Error::Options(OptionsError::NoCertificate))));
+    assert!(matches!(
+        bind("wss://127.0.0.1:0".into()),
+        Err(Error::Options { error: OptionsError::NoCertificate, .. })
+    ));
     let none: [&str; 0] = [];
-    assert!(matches!(bind(none.into()), Err(Error::Options(OptionsError::NoAddress))));
+    assert!(matches!(bind(none.into()), Err(Error::Options { error: OptionsError::NoAddress, .. })));
     let heartbeat = ServerOptions::default().heartbeat(Duration::ZERO);
     let error = block_on(Server::bind("127.0.0.1:0", heartbeat)).unwrap_err();
-    assert!(matches!(error, Error::Options(OptionsError::Heartbeat)));
+    assert!(matches!(error, Error::Options { error: OptionsError::Heartbeat, .. }));
 }
 
 fn socket_path(name: &str) -> PathBuf {

@@ -164,7 +164,7 @@ fn url_says_whether_a_place_is_encrypted() {
         assert_eq!(request.unwrap().socket().unwrap().tls().is_some(), encrypted);
     }
     let error = block_on(Server::bind("wss://127.0.0.1:0", ServerOptions::default())).unwrap_err();
-    assert!(matches!(error, Error::Options(OptionsError::NoCertificate)));
+    assert!(matches!(error, Error::Options { error: OptionsError::NoCertificate, .. }));
 }
 
 /// What a server thinks of a client's certificate, and what the client is told.

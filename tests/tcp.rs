@@ -112,7 +112,10 @@ fn the_peer_gets_our_close_after_its_violation_also_with_unread_data_in_flight()
             let (mut read, write) = accept(&listener, WrapOptions::server()).await;
             assert_eq!(read.next().await.unwrap().unwrap().as_text(), Some("fine"));
             assert!(
-                matches!(read.next().await, Some(Err(Error::Protocol(ProtocolError::ReservedOpcode)))),
+                matches!(
+                    read.next().await,
+                    Some(Err(Error::Protocol { error: ProtocolError::ReservedOpcode, .. }))
+                ),
                 "round {round}"
             );
             assert!(read.next().await.is_none());

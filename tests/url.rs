@@ -5,7 +5,7 @@ use coro_websocket::{Error, UrlError, WsUrl, parse_url};
 
 fn error(url: &str) -> Option<UrlError> {
     match parse_url(url) {
-        Err(Error::Url(error)) => Some(error),
+        Err(Error::Url { error, .. }) => Some(error),
         _ => None,
     }
 }

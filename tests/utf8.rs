@@ -112,7 +112,10 @@ fn the_first_bad_byte_fails_the_connection_before_its_frame_is_complete() {
                 assert_eq!(sent[0].close_code(), 1007);
                 drop(far);
                 let error = drive(read.next());
-                assert!(matches!(error, Some(Err(Error::Protocol(ProtocolError::InvalidUtf8)))));
+                assert!(matches!(
+                    error,
+                    Some(Err(Error::Protocol { error: ProtocolError::InvalidUtf8, .. }))
+                ));
                 assert!(drive(read.next()).is_none());
             }
         }
@@ -135,7 +138,10 @@ fn bad_text_that_comes_with_its_header_fails_the_connection_at_once() {
             assert!(poll_once(&mut read.next()).is_pending(), "the error waits for the end of the peer");
             assert_eq!(far.frames()[0].close_code(), 1007, "{sequence:x?}");
             let error = drive(FrameReader::new(come, WrapOptions::new(role)).next());
-            assert!(matches!(error, Some(Err(Error::Protocol(ProtocolError::InvalidUtf8)))), "{error:?}");
+            assert!(
+                matches!(error, Some(Err(Error::Protocol { error: ProtocolError::InvalidUtf8, .. }))),
+                "{error:?}"
+            );
         }
     }
 }
@@ -241,7 +247,7 @@ fn a_bad_sequence_is_found_at_every_place_of_a_long_ascii_text() {
                 let mut reader = FrameReader::new(&bytes[..], WrapOptions::client());
                 let found = drive(reader.next());
                 assert!(
-                    matches!(found, Some(Err(Error::Protocol(ProtocolError::InvalidUtf8)))),
+                    matches!(found, Some(Err(Error::Protocol { error: ProtocolError::InvalidUtf8, .. }))),
                     "{sequence:x?}"
                 );
                 assert!(drive(reader.next()).is_none());
@@ -278,17 +284,20 @@ fn text_that_is_not_utf8_does_not_go_out() {
         drive(async {
             for sequence in bad() {
                 let refused = write.send(wire::message(wire::TEXT, false, &sequence)).await;
-                assert!(matches!(refused, Err(Error::Invalid(ProtocolError::InvalidUtf8))), "{sequence:x?}");
+                assert!(
+                    matches!(refused, Err(Error::Invalid { error: ProtocolError::InvalidUtf8, .. })),
+                    "{sequence:x?}"
+                );
             }
             // A fragment may end in the middle of a character, the message may not.
             write.send(wire::message(wire::FIRST_TEXT, false, b"\xf0\x9f")).await.unwrap();
             let refused = write.send(Message::continuation(&b"a"[..], false)).await;
-            assert!(matches!(refused, Err(Error::Invalid(ProtocolError::InvalidUtf8))));
+            assert!(matches!(refused, Err(Error::Invalid { error: ProtocolError::InvalidUtf8, .. })));
             let refused = write.send(Message::continuation(&b"\xa6"[..], true)).await;
-            assert!(matches!(refused, Err(Error::Invalid(ProtocolError::InvalidUtf8))));
+            assert!(matches!(refused, Err(Error::Invalid { error: ProtocolError::InvalidUtf8, .. })));
             write.send(Message::continuation(&b"\xa6\x80"[..], true)).await.unwrap();
             let refused = write.send(wire::message(wire::CLOSE, false, b"\x03\xe8\xff")).await;
-            assert!(matches!(refused, Err(Error::Invalid(ProtocolError::CloseReason))));
+            assert!(matches!(refused, Err(Error::Invalid { error: ProtocolError::CloseReason, .. })));
         });
         let sent: Vec<_> = far.frames().into_iter().map(|frame| (frame.first, frame.payload)).collect();
         assert_eq!(sent, [(wire::FIRST_TEXT, b"\xf0\x9f".to_vec()), (wire::LAST, b"\xa6\x80".to_vec())]);

@@ -338,7 +338,9 @@ fn the_rules_for_frames_hold_and_the_mask_is_nobodys_business() {
                 for _ in 0..before {
                     drive(read.next()).unwrap().unwrap();
                 }
-                assert!(matches!(drive(read.next()), Some(Err(Error::Protocol(error))) if error == expected));
+                assert!(
+                    matches!(drive(read.next()), Some(Err(Error::Protocol { error, .. } | Error::Limit { error, .. })) if error == expected)
+                );
                 assert!(drive(read.next()).is_none());
                 let sent = output.take_all();
                 let code = sent[0].as_close().unwrap().unwrap().code;

@@ -68,6 +68,11 @@ impl Header {
         self.first & (RSV1 | RSV2 | RSV3) != 0
     }
 
+    /// RSV1, RSV2 and RSV3.
+    pub(crate) fn reserved_bits(&self) -> [bool; 3] {
+        [RSV1, RSV2, RSV3].map(|bit| self.first & bit != 0)
+    }
+
     /// Whether this frame begins a message whose payload is compressed, if an extension says so
     /// ([RFC 7692 §6](https://www.rfc-editor.org/rfc/rfc7692#section-6)).
     pub(crate) const fn begins_compressed(&self) -> bool {

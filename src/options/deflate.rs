@@ -364,7 +364,7 @@ mod tests {
         ] {
             let refused = text.parse::<Deflate>();
             assert!(
-                matches!(refused, Err(Error::Options(OptionsError::DeflateParam))),
+                matches!(refused, Err(Error::Options { error: OptionsError::DeflateParam, .. })),
                 "{text:?}: {refused:?}"
             );
         }
@@ -376,7 +376,10 @@ mod tests {
             "memory_level=0",
         ] {
             let refused = text.parse::<Deflate>();
-            assert!(matches!(refused, Err(Error::Options(OptionsError::Deflate))), "{text:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Options { error: OptionsError::Deflate, .. })),
+                "{text:?}: {refused:?}"
+            );
         }
     }
 }

@@ -275,7 +275,7 @@ impl<R, W> fmt::Display for Refused<R, W> {
 
 impl<R, W> std::error::Error for Refused<R, W> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }
 

@@ -35,6 +35,11 @@ impl Fragments {
         }
     }
 
+    /// The limit for a message.
+    pub(crate) fn max_message_len(&self) -> u64 {
+        self.max_message_len
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.open
     }

@@ -12,7 +12,7 @@ use super::{After, Sending, Shared, Shut, Writer};
 use crate::{
     clock,
     error::Error,
-    frame::{Message, Opcode, header::Header},
+    frame::{Message, Opcode, explain::refuse, header::Header},
     session::Outbound,
     writer::Outlet,
 };
@@ -72,7 +72,7 @@ impl<K: Outlet> Shared<K> {
         if message.opcode != Opcode::CLOSE || sending.close_end.is_none() {
             sending.check_open()?;
         }
-        rules.on_message(message).map_err(Error::Invalid)
+        rules.on_message(message).map_err(|error| refuse(error, message))
     }
 
     /// Accepts a frame that was checked: into the buffer, or into the line behind another writer's message. Gives

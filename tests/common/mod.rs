@@ -144,7 +144,9 @@ pub fn fail(role: Role, options: WrapOptions, bytes: &[u8]) -> Failed {
     assert!(sent.iter().all(|frame| frame.first != wire::CLOSE), "and told once");
     assert!(sent.iter().all(|frame| frame.key.is_some() == (role == Role::Client)));
     drop(far);
-    let Poll::Ready(Some(Err(Error::Protocol(error)))) = next() else { panic!("no violation was found") };
+    let Poll::Ready(Some(Err(Error::Protocol { error, .. } | Error::Limit { error, .. }))) = next() else {
+        panic!("no violation was found")
+    };
     assert!(matches!(next(), Poll::Ready(None)), "then the end");
     assert!(write.is_closed() && drive::drive(write.text("late")).is_err());
     Failed { yielded, error, code, sent }
