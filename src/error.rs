@@ -468,7 +468,7 @@ pub enum OptionsError {
     Subprotocol,
     /// A user name with a colon, or a control character in it or in the password.
     Credentials,
-    /// An allowed origin is not `scheme://host` or `scheme://host:port`.
+    /// An allowed origin has none of the forms that [`Origins::list`](crate::Origins::list) takes.
     Origin,
     /// An HTTP answer whose status is not from 200 to 599.
     Status,
@@ -482,6 +482,9 @@ pub enum OptionsError {
     NoTls,
     /// A server is to listen on a `wss` URL and has no certificate.
     NoCertificate,
+    /// [`connect_io`](crate::connect_io) has a `wss` URL or [`Options::tls`](crate::Options::tls), but does not encrypt, and
+    /// [`Options::already_encrypted`](crate::Options::already_encrypted) was not called.
+    NotEncrypted,
 }
 
 impl fmt::Display for OptionsError {
@@ -496,6 +499,10 @@ impl fmt::Display for OptionsError {
             Self::Subprotocol => "a subprotocol is not a token or is named twice",
             Self::Credentials => "the user name or password cannot be used",
             Self::Origin => "an allowed origin is malformed",
+            Self::NotEncrypted => {
+                "TLS is asked for, by a wss URL or Options::tls, but connect_io does not encrypt: use connect, or call \
+                 Options::already_encrypted() if the transport is encrypted"
+            }
             Self::Status => "the status is not from 200 to 599",
             Self::NoTls => "this build has no TLS",
             Self::NoCertificate => "a server on a wss URL needs a certificate",

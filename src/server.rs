@@ -7,7 +7,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     deadline::Deadline,
-    error::{Error, OptionsError},
+    error::Error,
     exchange::{read_head, send_last},
     handshake::{Reply, Request, headers::check_subprotocols, origin::check_origins},
     options::{AcceptOptions, HeadLimits},
@@ -71,10 +71,10 @@ where
     })
 }
 
-fn check_options(options: &AcceptOptions) -> Result<(), OptionsError> {
+fn check_options(options: &AcceptOptions) -> Result<(), Error> {
     options.settings.check()?;
     check_origins(&options.origins)?;
-    check_subprotocols(&options.subprotocols)
+    Ok(check_subprotocols(&options.subprotocols)?)
 }
 
 /// Reads a request, or tells the client why it is none.

@@ -1,7 +1,9 @@
 //! Which pages may connect (RFC 6455 §10.2): `Origin` against `Host` or against what the server allows.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::{
-    error::{HandshakeError, OptionsError},
+    error::{Error, HandshakeError, OptionsError},
     options::{Origins, Policy},
 };
 
@@ -20,7 +22,7 @@ fn parse_authority(text: &str) -> Option<Authority<'_>> {
     let (host, port) = if text.starts_with('[') {
         let (host, rest) = text.split_at(text.find(']')? + 1);
         let address = host.strip_prefix('[')?.strip_suffix(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
+        address.parse::<Ipv6Addr>().ok()?;
         (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
     } else {
         match text.split_once(':') {
@@ -59,7 +61,7 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// An origin ([RFC 6454 §7](https://www.rfc-editor.org/rfc/rfc6454#section-7)) other than `null`.
+/// An origin of a page that has a host ([RFC 6454 §7](https://www.rfc-editor.org/rfc/rfc6454#section-7)).
 #[derive(Debug, Clone, Copy)]
 struct Origin<'a> {
     scheme: &'a str,
@@ -68,11 +70,7 @@ struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(is_scheme) {
-            return None;
-        }
+        let (scheme, authority) = split_scheme(text)?;
         Some(Self { scheme, authority: parse_authority(authority)? })
     }
 
@@ -89,12 +87,80 @@ impl<'a> Origin<'a> {
                 None => self.port() == default_port(self.scheme),
             }
     }
+}
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.scheme.eq_ignore_ascii_case(other.scheme)
-            && self.authority.host.eq_ignore_ascii_case(other.authority.host)
-            && self.port() == other.port()
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let is_one = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(is_scheme);
+    is_one.then_some((scheme, rest))
+}
+
+/// What a server allows: one origin, or those of a pattern.
+#[derive(Debug, Clone, Copy)]
+enum Allowed<'a> {
+    /// `null`, or a scheme without a host such as `file://`: this text.
+    Hostless(&'a str),
+    Pattern {
+        /// The scheme and the port; the host, or the domain whose subdomains are meant.
+        origin: Origin<'a>,
+        subdomains: bool,
+        any_port: bool,
+    },
+}
+
+impl<'a> Allowed<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self::Hostless(text));
+        }
+        let (scheme, authority) = split_scheme(text)?;
+        if authority.is_empty() {
+            // A page of the web has a host.
+            return default_port(scheme).is_none().then_some(Self::Hostless(text));
+        }
+        let (authority, any_port) = match authority.strip_suffix(":*") {
+            Some(host) => (host, true),
+            None => (authority, false),
+        };
+        let (authority, subdomains) = match authority.strip_prefix("*.") {
+            Some(domain) => (domain, true),
+            None => (authority, false),
+        };
+        let origin = Origin { scheme, authority: parse_authority(authority)? };
+        let host = origin.authority.host;
+        let is_domain = are_labels(host) && host.parse::<Ipv4Addr>().is_err();
+        let has_port = origin.authority.port.is_some() || authority.ends_with(':');
+        let is_allowed = (is_domain || !subdomains) && !(has_port && any_port);
+        is_allowed.then_some(Self::Pattern { origin, subdomains, any_port })
     }
+
+    fn allows(&self, text: &str) -> bool {
+        let (allowed, subdomains, any_port) = match *self {
+            Self::Hostless(allowed) => return text.eq_ignore_ascii_case(allowed),
+            Self::Pattern { origin, subdomains, any_port } => (origin, subdomains, any_port),
+        };
+        let Some(origin) = Origin::parse(text) else { return false };
+        let (host, domain) = (origin.authority.host, allowed.authority.host);
+        let is_host = if subdomains {
+            // The labels in front, each of which a name of a host may have, and the dot behind them.
+            let start = host.len().checked_sub(domain.len()).and_then(|len| host.split_at_checked(len));
+            start.is_some_and(|(labels, end)| {
+                end.eq_ignore_ascii_case(domain) && labels.strip_suffix('.').is_some_and(are_labels)
+            })
+        } else {
+            host.eq_ignore_ascii_case(domain)
+        };
+        is_host
+            && origin.scheme.eq_ignore_ascii_case(allowed.scheme)
+            && (any_port || origin.port() == allowed.port())
+    }
+}
+
+/// Whether these are labels of a name, none of them empty.
+fn are_labels(text: &str) -> bool {
+    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_label))
 }
 
 /// Whether an absolute URL with this scheme and authority is at the host that `Host` names.
@@ -105,13 +171,18 @@ pub(crate) fn is_at_host(scheme: &str, authority: &str, host: &str) -> bool {
     }
 }
 
-/// Whether what the server allows can match anything at all.
-pub(crate) fn check_origins(origins: &Origins) -> Result<(), OptionsError> {
-    match origins.policy() {
-        Policy::List(list) if !list.iter().all(|origin| Origin::parse(origin).is_some()) => {
-            Err(OptionsError::Origin)
+/// Whether everything that the server allows has one of the forms of [`Origins::list`].
+pub(crate) fn check_origins(origins: &Origins) -> Result<(), Error> {
+    let Policy::List(list) = origins.policy() else { return Ok(()) };
+    match list.iter().find(|origin| Allowed::parse(origin).is_none()) {
+        None => Ok(()),
+        Some(malformed) => {
+            let text = format!(
+                "the allowed origin {malformed:?} is malformed: expected scheme://host, scheme://host:port, \
+                 scheme://host:*, scheme://*.domain, null or file://, without a path"
+            );
+            Err(Error::options(OptionsError::Origin, text))
         }
-        _ => Ok(()),
     }
 }
 
@@ -124,13 +195,15 @@ pub(crate) fn check_origin(request: &Request, origins: &Origins) -> Result<(), H
     let (Some(origin), Some(host)) = (headers.get_only("origin"), headers.get_only("host")) else {
         return Err(HandshakeError::Origin);
     };
-    let parsed = Origin::parse(origin);
     let allowed = match origins.policy() {
         Policy::Any => true,
-        Policy::Same => parsed.zip(parse_authority(host)).is_some_and(|(origin, host)| origin.is_at(host)),
-        Policy::List(list) => parsed.is_some_and(|origin| {
-            list.iter().filter_map(|allowed| Origin::parse(allowed)).any(|allowed| allowed.is_same(&origin))
-        }),
+        Policy::Same => {
+            let both = Origin::parse(origin).zip(parse_authority(host));
+            both.is_some_and(|(origin, host)| origin.is_at(host))
+        }
+        Policy::List(list) => {
+            list.iter().filter_map(|allowed| Allowed::parse(allowed)).any(|allowed| allowed.allows(origin))
+        }
         Policy::Predicate(allows) => allows(origin, host),
     };
     if allowed { Ok(()) } else { Err(HandshakeError::Origin) }

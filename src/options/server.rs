@@ -194,7 +194,18 @@ impl Origins {
         Self(Policy::Any)
     }
 
-    /// These pages only, each as `scheme://host` or `scheme://host:port`.
+    /// These pages only:
+    ///
+    /// | entry | pages |
+    /// | --- | --- |
+    /// | `https://example.com`, `http://[::1]:8080` | of this scheme, host and port; without a port: the default one |
+    /// | `https://*.example.com` | of every subdomain, however deep, but not of `example.com` itself; with a port after it or without, as above |
+    /// | `http://localhost:*` | at every port; also with `*.` in front |
+    /// | `null` | whose origin is opaque: sandboxed frames, files in most browsers. **Any page can make such a frame**, so allow it only where users are not known by cookies |
+    /// | `file://` | that are files, in `WebView`s; likewise for other schemes without a host |
+    ///
+    /// An entry of another form, such as one with a path or a `*` elsewhere, is [`OptionsError::Origin`](crate::OptionsError::Origin),
+    /// with that entry, when the server is bound.
     #[must_use]
     pub fn list<I>(origins: I) -> Self
     where
@@ -226,7 +237,8 @@ impl fmt::Debug for Origins {
 }
 
 /// How one connection is accepted, by [`Upgrade::accept`](crate::Upgrade::accept). Every setting that is not
-/// made here stays as in [`AcceptOptions`], whose defaults are those named below.
+/// made here stays as in [`AcceptOptions`], whose defaults are those named below. `Debug` does not show the values of
+/// `Set-Cookie`, `Cookie`, `Authorization` and `Proxy-Authorization`.
 ///
 /// # Examples
 ///
