@@ -89,6 +89,9 @@ pub fn connect(options: Options) -> impl Future<Output = Result<(Response, Read,
 /// connect to, only `Host` is made: `127.0.0.1` without a host, `localhost` where there is only a
 /// [`path`](Options::path). The response is 101 and everything about it is as it must be.
 ///
+/// It does not encrypt: under a `wss` URL or with [`tls`](Options::tls) it sends nothing and fails with
+/// [`OptionsError::NotEncrypted`], unless [`Options::already_encrypted`] says that the transport does.
+///
 /// # Errors
 ///
 /// [`Error::Options`]: the options cannot be used, nothing was sent. [`Error::Handshake`]: the server
@@ -124,6 +127,9 @@ where
     W: AsyncWrite + Unpin,
 {
     Box::pin(async move {
+        if options.tls.is_some() && !options.already_encrypted {
+            return Err(OptionsError::NotEncrypted.into());
+        }
         let deadline = Deadline::after(options.timeout);
         let opening = Opening::new(&options)?;
         let since = clock::now();

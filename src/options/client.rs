@@ -35,6 +35,7 @@ pub struct Options {
     pub(crate) pathname: String,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) subprotocols: Vec<String>,
+    pub(crate) already_encrypted: bool,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
@@ -54,6 +55,7 @@ impl Default for Options {
             pathname: String::from("/"),
             credentials: None,
             subprotocols: Vec::new(),
+            already_encrypted: false,
             headers: Vec::new(),
             timeout: Some(HANDSHAKE_TIMEOUT),
             connect_timeout: None,
@@ -107,6 +109,32 @@ impl Options {
     /// The resource name: the path with the query, as it stands in the request
     /// ([RFC 6455 §3](https://www.rfc-editor.org/rfc/rfc6455#section-3)). Default: `/`, which is also added
     /// where it is missing at the start. What may not stand there must be percent-encoded already.
+    /// Says that the transport given to [`connect_io`](crate::connect_io) is encrypted, although `connect_io` does not
+    /// encrypt it. Default: not called, and `connect_io` refuses a `wss` URL and [`tls`](Self::tls) with
+    /// [`OptionsError::NotEncrypted`](crate::OptionsError::NotEncrypted). The settings of [`tls`](Self::tls) do not count
+    /// then. [`connect`](crate::connect) encrypts as `tls` says, whether this is called or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use coro_websocket::{Error, Options, connect_io};
+    /// use futures::io::{AsyncRead, AsyncWrite};
+    ///
+    /// // `tls` is a stream of a TLS library, after its handshake with example.com.
+    /// async fn open(tls: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Error> {
+    ///     let (read, write) = futures::io::AsyncReadExt::split(tls);
+    ///     let options = Options::from_url("wss://example.com/chat")?.already_encrypted();
+    ///     let (response, read, write) = connect_io(read, write, options).await?;
+    ///     # let _ = (response, read, write);
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn already_encrypted(mut self) -> Self {
+        self.already_encrypted = true;
+        self
+    }
+
     #[must_use]
     pub fn pathname(mut self, pathname: impl Into<String>) -> Self {
         self.pathname = pathname.into();
