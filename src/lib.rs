@@ -65,6 +65,7 @@
 
 mod error;
 mod options;
+mod redact;
 
 mod url;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Error, options::TlsVersion};
+use crate::{error::Error, options::TlsVersion, redact::Excerpt};
 
 /// What a socket of any kind can be asked for.
 pub(crate) trait Handle: fmt::Debug + Send + Sync {
@@ -139,8 +139,8 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// What client and server agreed on in TLS, from [`Socket::tls`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What client and server agreed on in TLS, from [`Socket::tls`]. `Debug` shows how long each certificate is, not its bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsInfo {
     /// The version.
@@ -153,6 +153,19 @@ pub struct TlsInfo {
     /// The certificates that the client has shown and the server has verified, in DER, the client's own first. Only a
     /// server that [asks for them](crate::ServerTls::client_ca_file) knows them; empty: there are none.
     pub client_certificates: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for TlsInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, cipher_suite, alpn, client_certificates } = self;
+        let lengths: Vec<_> = client_certificates.iter().map(|certificate| certificate.len()).collect();
+        f.debug_struct("TlsInfo")
+            .field("version", version)
+            .field("cipher_suite", cipher_suite)
+            .field("alpn", &alpn.as_deref().map(Excerpt))
+            .field("client_certificates", &format_args!("{lengths:?} bytes"))
+            .finish()
+    }
 }
 
 /// How long each step to a connection took, from [`Response::timings`](crate::Response::timings).

@@ -35,7 +35,7 @@ pub fn parse_url(url: &str) -> Result<WsUrl, Error> {
 }
 
 /// The parts of a `ws` or `wss` URL, from [`parse_url`]. [`Display`](fmt::Display) gives a URL that parses
-/// into the same parts. `Debug` does not show the password.
+/// into the same parts, the password too. `Debug` does not show the password, nor a user name without one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct WsUrl {
@@ -262,9 +262,11 @@ impl fmt::Display for WsUrl {
 impl fmt::Debug for WsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tls, username, password, host, port, pathname } = self;
+        // A user name without a password is often a token.
+        let has_password = password.as_ref().is_some_and(|password| !password.is_empty());
         f.debug_struct("WsUrl")
             .field("tls", tls)
-            .field("username", username)
+            .field("username", &username.as_deref().map(|username| if has_password { username } else { "…" }))
             .field("password", &password.as_ref().map(|_| "…"))
             .field("host", host)
             .field("port", port)

@@ -40,7 +40,10 @@ fn all_ways() -> Vec<Options> {
 fn nothing_is_sent_in_the_clear_where_tls_is_asked_for() {
     for options in all_ways() {
         let (error, sent) = sent(options.clone());
-        assert!(matches!(error, Error::Options(OptionsError::NotEncrypted)), "{options:?}: {error:?}");
+        assert!(
+            matches!(error, Error::Options { error: OptionsError::NotEncrypted, .. }),
+            "{options:?}: {error:?}"
+        );
         assert!(error.to_string().contains("already_encrypted()"), "{error}");
         assert_eq!(sent, "", "{options:?}");
     }

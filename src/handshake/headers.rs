@@ -3,15 +3,16 @@
 
 use std::fmt;
 
-use crate::error::OptionsError;
+use crate::{error::OptionsError, redact::HeaderLines};
 
 /// The headers of a request or response, in order, with duplicates, and with names in the case that they had
 /// on the wire. Looking up a name ignores case.
 ///
-/// Bytes of a value that are not UTF-8 are read as ISO 8859-1.
+/// Bytes of a value that are not UTF-8 are read as ISO 8859-1. `Debug` does not show the values of `Authorization`,
+/// `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    list: Vec<(String, String)>,
+    list: HeaderLines,
 }
 
 impl Headers {
@@ -20,7 +21,8 @@ impl Headers {
             Ok(text) => text.to_owned(),
             Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
         };
-        Self { list: parsed.iter().map(|header| (header.name.to_owned(), value(header.value))).collect() }
+        let lines = parsed.iter().map(|header| (header.name.to_owned(), value(header.value)));
+        Self { list: HeaderLines(lines.collect()) }
     }
 
     /// The value of the first header with this name.
@@ -96,7 +98,7 @@ impl Headers {
 
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        self.list.fmt(f)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{
-    error::{Error, HandshakeError, OptionsError},
+    error::{Error, HandshakeError, OptionsError, Quoted},
     options::{Origins, Policy},
 };
 
@@ -177,8 +177,9 @@ pub(crate) fn check_origins(origins: &Origins) -> Result<(), Error> {
     match list.iter().find(|origin| Allowed::parse(origin).is_none()) {
         None => Ok(()),
         Some(malformed) => {
+            let malformed = Quoted(malformed.as_bytes());
             let text = format!(
-                "the allowed origin {malformed:?} is malformed: expected scheme://host, scheme://host:port, \
+                "the allowed origin {malformed} is malformed: expected scheme://host, scheme://host:port, \
                  scheme://host:*, scheme://*.domain, null or file://, without a path"
             );
             Err(Error::options(OptionsError::Origin, text))

@@ -1,11 +1,15 @@
 //! Plain HTTP answers: refusals, and whatever a server has to say to who does not want a WebSocket.
 
-use crate::error::{HandshakeError, OptionsError};
+use crate::{
+    error::{HandshakeError, OptionsError},
+    redact::{BodyBytes, HeaderLines},
+};
 
 use super::{headers::check_headers, request::Request};
 
 /// A plain HTTP answer, for [`Upgrade::respond`](crate::Upgrade::respond). It says how long it is and that
-/// the connection ends with it.
+/// the connection ends with it. `Debug` shows the start of the body, and not the values of `Set-Cookie`, `Cookie`,
+/// `Authorization` and `Proxy-Authorization`.
 ///
 /// # Examples
 ///
@@ -17,8 +21,8 @@ use super::{headers::check_headers, request::Request};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    headers: HeaderLines,
+    body: BodyBytes,
     /// Whether the answer names the version that the server speaks.
     names_version: bool,
 }
@@ -28,7 +32,8 @@ impl Reply {
     /// protocol ([RFC 6455 §4.4](https://www.rfc-editor.org/rfc/rfc6455#section-4.4)).
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), names_version: status == 426 }
+        let (headers, body) = (HeaderLines::default(), BodyBytes::default());
+        Self { status, headers, body, names_version: status == 426 }
     }
 
     /// An answer with this status and a body of plain text.
@@ -51,7 +56,7 @@ impl Reply {
     /// The body. It is not sent with a status that has none (204, 304), nor to a HEAD request.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
+        self.body = BodyBytes(body.into());
         self
     }
 
@@ -82,13 +87,13 @@ impl Reply {
 
     /// The whole answer, or why it cannot be written. To a HEAD request it has no body.
     pub(crate) fn encode(&self, to_head: bool) -> Result<Vec<u8>, OptionsError> {
-        let &Self { status, ref headers, ref body, names_version } = self;
+        let &Self { status, ref headers, body: BodyBytes(ref body), names_version } = self;
         if !(200..=599).contains(&status) {
             return Err(OptionsError::Status);
         }
         check_headers(headers)?;
         let mut reply = format!("HTTP/1.1 {status} {}\r\n", reason(status));
-        for (name, value) in headers {
+        for (name, value) in headers.iter() {
             for part in [name, ": ", value, "\r\n"] {
                 reply.push_str(part);
             }

@@ -7,6 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::{
     error::{HandshakeError, OptionsError},
     options::{Credentials, DeflateParams, Options, encode_offers},
+    redact::hide_userinfo,
     socket::Socket,
 };
 
@@ -18,7 +19,8 @@ use super::{
     origin::{is_at_host, is_authority},
 };
 
-/// What a client asked for: a request for a WebSocket, or any other HTTP request.
+/// What a client asked for: a request for a WebSocket, or any other HTTP request. `Debug` does not show the values of
+/// `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// In a box, since futures of handshakes and of handlers hold it several times.
@@ -213,7 +215,7 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("method", &self.parts.method)
             .field("version", &self.parts.version)
-            .field("target", &self.parts.target)
+            .field("target", &hide_userinfo(&self.parts.target))
             .field("headers", &self.parts.headers)
             .field("subprotocol", &self.parts.subprotocol)
             .field("deflate", &self.parts.deflate)

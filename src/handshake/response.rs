@@ -1,8 +1,11 @@
 //! The response: what a server writes (RFC 6455 §4.2.2) and what a client reads and checks (§4.1).
 
+use std::fmt;
+
 use crate::{
     error::{HandshakeError, OptionsError},
     options::DeflateParams,
+    redact::BodyBytes,
     socket::{Socket, Timings},
 };
 
@@ -12,14 +15,15 @@ use super::{
     headers::{Headers, check_headers},
 };
 
-/// What a server answered: 101, or a refusal with its body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a server answered: 101, or a refusal with its body. `Debug` shows the first 200 bytes of the body as text, and not
+/// the values of `Set-Cookie`, `Cookie`, `Authorization` and `Proxy-Authorization`.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     code: u16,
     reason: String,
     version: (u8, u8),
     headers: Headers,
-    body: Vec<u8>,
+    body: BodyBytes,
     deflate: Option<DeflateParams>,
     socket: Option<Socket>,
     timings: Timings,
@@ -81,7 +85,7 @@ impl Response {
     /// have, 16 KiB by default.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.body
+        &self.body.0
     }
 
     /// The socket under the connection. `None` for a transport that the caller has connected, and for a refusal.
@@ -97,7 +101,7 @@ impl Response {
     }
 
     pub(crate) fn with_body(self, body: Vec<u8>) -> Self {
-        Self { body, ..self }
+        Self { body: BodyBytes(body), ..self }
     }
 
     pub(crate) fn with_deflate(self, deflate: Option<DeflateParams>) -> Self {
@@ -129,11 +133,26 @@ impl Response {
             reason: parsed.reason.unwrap_or("").to_owned(),
             version: (1, minor),
             headers: Headers::from_parsed(parsed.headers),
-            body: Vec::new(),
+            body: BodyBytes::default(),
             deflate: None,
             socket: None,
             timings: Timings::default(),
         })
+    }
+}
+
+impl fmt::Debug for Response {
+    /// One line, also as a part of [`Error`](crate::Error): what a refusal never has is left out of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, reason, version, headers, body, deflate, socket, timings } = self;
+        let mut shown = f.debug_struct("Response");
+        shown.field("code", code).field("reason", reason).field("version", version).field("headers", headers);
+        if *code == 101 {
+            shown.field("deflate", deflate).field("socket", socket).field("timings", timings);
+        } else {
+            shown.field("body", body);
+        }
+        shown.finish()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::redact::HeaderLines;
+
 use super::{
     Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, Tls, connection_setters,
 };
@@ -9,7 +11,8 @@ use super::{
 /// Where a client connects to, what it asks for and how. Names are those of coro-websocket.
 ///
 /// Nothing is checked before it is used: [`connect`](crate::connect) and [`connect_io`](crate::connect_io) give
-/// [`Error::Options`](crate::Error::Options) before a byte is sent.
+/// [`Error::Options`](crate::Error::Options) before a byte is sent. `Debug` does not show passwords, nor the values of
+/// `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
 ///
 /// # Examples
 ///
@@ -32,11 +35,11 @@ pub struct Options {
     pub(crate) host: Option<String>,
     pub(crate) port: Option<u16>,
     pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) already_encrypted: bool,
     pub(crate) pathname: String,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) subprotocols: Vec<String>,
-    pub(crate) already_encrypted: bool,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: HeaderLines,
     pub(crate) timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) limits: HeadLimits,
@@ -52,11 +55,11 @@ impl Default for Options {
             host: None,
             port: None,
             tls: None,
+            already_encrypted: false,
             pathname: String::from("/"),
             credentials: None,
             subprotocols: Vec::new(),
-            already_encrypted: false,
-            headers: Vec::new(),
+            headers: HeaderLines::default(),
             timeout: Some(HANDSHAKE_TIMEOUT),
             connect_timeout: None,
             limits: HeadLimits::default(),
@@ -106,9 +109,6 @@ impl Options {
         self
     }
 
-    /// The resource name: the path with the query, as it stands in the request
-    /// ([RFC 6455 §3](https://www.rfc-editor.org/rfc/rfc6455#section-3)). Default: `/`, which is also added
-    /// where it is missing at the start. What may not stand there must be percent-encoded already.
     /// Says that the transport given to [`connect_io`](crate::connect_io) is encrypted, although `connect_io` does not
     /// encrypt it. Default: not called, and `connect_io` refuses a `wss` URL and [`tls`](Self::tls) with
     /// [`OptionsError::NotEncrypted`](crate::OptionsError::NotEncrypted). The settings of [`tls`](Self::tls) do not count
@@ -135,6 +135,9 @@ impl Options {
         self
     }
 
+    /// The resource name: the path with the query, as it stands in the request
+    /// ([RFC 6455 §3](https://www.rfc-editor.org/rfc/rfc6455#section-3)). Default: `/`, which is also added
+    /// where it is missing at the start. What may not stand there must be percent-encoded already.
     #[must_use]
     pub fn pathname(mut self, pathname: impl Into<String>) -> Self {
         self.pathname = pathname.into();
@@ -251,6 +254,11 @@ impl Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} with a password", self.username)
+        // A user name without a password is often a token.
+        if self.password.is_empty() {
+            f.write_str("…")
+        } else {
+            write!(f, "{:?} with a password", self.username)
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::error::Error;
+use crate::{error::Error, redact::hide_userinfo};
 
 #[cfg(feature = "deflate")]
 use super::Deflate;
@@ -180,13 +180,25 @@ impl fmt::Debug for OnFailure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses(pub(crate) Vec<Place>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `host:port`, or a URL.
     Text(String),
     Name(String, u16),
     Socket(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // User information is not allowed there, and not shown either.
+            Self::Text(text) => hide_userinfo(text).fmt(f),
+            Self::Name(host, port) => (host, port).fmt(f),
+            Self::Socket(address) => address.fmt(f),
+            Self::Unix(path) => path.fmt(f),
+        }
+    }
 }
 
 impl From<Place> for Addresses {

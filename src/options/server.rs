@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use crate::redact::HeaderLines;
+
 use super::{Checks, Deflate, HANDSHAKE_TIMEOUT, HeadLimits, Heartbeat, Role, Settings, connection_setters};
 
 /// Setters of what holds for each opening handshake and connection of a server. The argument is the field that has
@@ -250,7 +252,7 @@ impl fmt::Debug for Origins {
 #[derive(Debug, Clone, Default)]
 pub struct Accept {
     pub(crate) subprotocol: Option<String>,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: HeaderLines,
     settings: Overrides,
 }
 

@@ -1,0 +1,150 @@
+//! What `Debug` and error texts show of texts that may hold a secret or be long.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::{Deref, DerefMut},
+};
+
+/// The most bytes of a body or of a header's value that are shown.
+const SHOWN: usize = 200;
+
+/// Stands for what is not shown.
+const HIDDEN: &str = "…";
+
+/// Headers whose values are never shown.
+const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+
+/// Header lines, names with values. `Debug` hides the values of `Authorization`, `Proxy-Authorization`, `Cookie` and
+/// `Set-Cookie`, and user information in URLs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct HeaderLines(pub(crate) Vec<(String, String)>);
+
+impl Deref for HeaderLines {
+    type Target = Vec<(String, String)>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for HeaderLines {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for HeaderLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, value)| (name, Value { name, value }))).finish()
+    }
+}
+
+/// The value of a header with this name.
+struct Value<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A caller may have misspelt the name with white space around it.
+        if SECRET.iter().any(|secret| self.name.trim().eq_ignore_ascii_case(secret)) {
+            return f.write_str(HIDDEN);
+        }
+        let value = if self.value.contains("//") { hide_userinfo(self.value) } else { self.value.into() };
+        Excerpt(value.as_bytes()).fmt(f)
+    }
+}
+
+/// The body of a request or an answer. `Debug` shows its start as text.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct BodyBytes(pub(crate) Vec<u8>);
+
+impl fmt::Debug for BodyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Excerpt(&self.0).fmt(f)
+    }
+}
+
+/// Bytes as quoted text: the first 200, and the whole length if there are more.
+pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Debug for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(start) = self.0.get(..SHOWN).filter(|start| start.len() < self.0.len()) else {
+            return String::from_utf8_lossy(self.0).fmt(f);
+        };
+        // Not a part of a character.
+        let whole = match str::from_utf8(start) {
+            Err(error) if error.error_len().is_none() => start.get(..error.valid_up_to()).unwrap_or(start),
+            _ => start,
+        };
+        String::from_utf8_lossy(whole).fmt(f)?;
+        write!(f, "… ({} bytes)", self.0.len())
+    }
+}
+
+/// The URL, or what the caller took for one, without user name and password.
+pub(crate) fn hide_userinfo(url: &str) -> Cow<'_, str> {
+    let start = url.find("//").map_or(0, |slashes| slashes + 2);
+    let (before, rest) = url.split_at(start);
+    let (authority, _) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let end = match authority.rfind('@') {
+        // A slash in a password that is not encoded ends the authority too early.
+        None if authority.contains(':') => rest.rfind('@'),
+        end => end,
+    };
+    match end {
+        Some(end) => format!("{before}{HIDDEN}{}", rest.get(end..).unwrap_or_default()).into(),
+        None => url.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_information_of_a_url_is_hidden_and_nothing_else() {
+        for (url, shown) in [
+            ("ws://user:secret@host/a", "ws://…@host/a"),
+            ("ws://secret@host", "ws://…@host"),
+            ("WSS://a:b@c:d@[::1]:8/", "WSS://…@[::1]:8/"),
+            ("ws:/user:secret@host/", "…@host/"),
+            ("//user:secret@host/", "//…@host/"),
+            ("user:secret@host:80", "…@host:80"),
+            ("ws://user:se/cr?e#t@host/", "ws://…@host/"),
+            ("ws://host/@name", "ws://host/@name"),
+            ("ws://host/?mail=a@b", "ws://host/?mail=a@b"),
+            ("ws://host:80/chat", "ws://host:80/chat"),
+            ("", ""),
+        ] {
+            assert_eq!(hide_userinfo(url), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn values_of_secret_headers_are_hidden_in_any_case() {
+        for name in ["Authorization", "PROXY-AUTHORIZATION", "cookie", "Set-Cookie", " Cookie\t"] {
+            let lines = HeaderLines(vec![(name.to_owned(), "secret".to_owned())]);
+            assert!(!format!("{lines:?}{lines:#?}").contains("secret"), "{lines:?}");
+        }
+        let lines = HeaderLines(vec![
+            ("Location".to_owned(), "https://user:secret@host/".to_owned()),
+            ("X".to_owned(), "a@b".to_owned()),
+        ]);
+        assert_eq!(format!("{lines:?}"), r#"[("Location", "https://…@host/"), ("X", "a@b")]"#);
+    }
+
+    #[test]
+    fn body_is_shown_as_text_of_at_most_200_bytes() {
+        let shown = |bytes: &[u8]| format!("{:?}", Excerpt(bytes));
+        assert_eq!(shown(b"a \"page\"\n"), r#""a \"page\"\n""#);
+        assert_eq!(shown(&[b'x'; 200]), format!("\"{}\"", "x".repeat(200)));
+        assert_eq!(shown(&[b'x'; 201]), format!("\"{}\"… (201 bytes)", "x".repeat(200)));
+        assert_eq!(shown("é".repeat(100_000).as_bytes()), format!("\"{}\"… (200000 bytes)", "é".repeat(100)));
+        assert_eq!(shown("xé".repeat(100).as_bytes()), format!("\"{}\"… (300 bytes)", "xé".repeat(66) + "x"));
+        assert_eq!(shown(b"\xff"), "\"\u{fffd}\"");
+    }
+}
