@@ -192,9 +192,9 @@ impl Opening {
 }
 
 /// What the client tells the server that it is called.
-fn authority(options: &Options) -> Result<String, OptionsError> {
+fn authority(options: &Options) -> Result<String, Error> {
     if options.port == Some(0) {
-        return Err(OptionsError::Port);
+        return Err(OptionsError::Port.into());
     }
     if options.path.is_some() && options.host.is_none() && options.port.is_none() {
         return Ok(String::from("localhost"));
@@ -328,9 +328,15 @@ mod tests {
             (Options::default().path("/run/socket"), "localhost"),
             (Options::default().path("/run/socket").host("h"), "h"),
         ] {
-            assert_eq!(authority(&options).as_deref(), Ok(expected), "{options:?}");
+            assert_eq!(authority(&options).unwrap(), expected, "{options:?}");
         }
-        assert_eq!(authority(&Options::default().port(0)), Err(OptionsError::Port));
-        assert_eq!(authority(&Options::default().host("a b")), Err(OptionsError::Host));
+        assert_eq!(
+            authority(&Options::default().port(0)).map_err(Error::options_kind),
+            Err(OptionsError::Port)
+        );
+        assert_eq!(
+            authority(&Options::default().host("a b")).map_err(Error::options_kind),
+            Err(OptionsError::Host)
+        );
     }
 }

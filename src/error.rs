@@ -116,6 +116,15 @@ impl Error {
         if error.is_limit() { Self::Limit { error, text } } else { Self::Protocol { error, text } }
     }
 
+    /// The kind of an error about options, for tests that compare it.
+    #[cfg(test)]
+    pub(crate) fn options_kind(self) -> OptionsError {
+        match self {
+            Self::Options { error, .. } => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[cold]
     pub(crate) fn invalid(error: ProtocolError, text: impl Into<Arc<str>>) -> Self {
         Self::Invalid { error, text: text.into() }

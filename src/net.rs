@@ -56,11 +56,11 @@ pub(crate) enum Address<'a> {
 }
 
 impl<'a> Address<'a> {
-    pub(crate) fn new(options: &'a Options) -> Result<Self, OptionsError> {
+    pub(crate) fn new(options: &'a Options) -> Result<Self, Error> {
         match (&options.path, options.host.as_deref(), options.port) {
             (Some(path), None, None) => Ok(Self::Unix(path)),
-            (None, None, None) => Err(OptionsError::NoAddress),
-            (_, _, Some(0)) => Err(OptionsError::Port),
+            (None, None, None) => Err(OptionsError::NoAddress.into()),
+            (_, _, Some(0)) => Err(OptionsError::Port.into()),
             (_, host, port) => {
                 let host = parse_host(host.unwrap_or(DEFAULT_HOST))?;
                 Ok(Self::Host(host, port.unwrap_or(default_port(options.tls.is_some()))))
@@ -292,7 +292,7 @@ mod tests {
             (Options::default().host("h").port(0), Err(OptionsError::Port)),
             (Options::default().host("a\r\nb"), Err(OptionsError::Host)),
         ] {
-            assert_eq!(Address::new(&options), expected, "{options:?}");
+            assert_eq!(Address::new(&options).map_err(Error::options_kind), expected, "{options:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::OptionsError;
+use crate::error::{Error, OptionsError};
 
 mod client;
 #[cfg_attr(not(feature = "deflate"), path = "options/no_deflate.rs")]
@@ -158,10 +158,10 @@ impl Settings {
     }
 
     /// Nothing here may wait for a moment that never comes or is always there.
-    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match self.heartbeat {
             Some(beat) if beat.every.is_zero() || beat.timeout.is_some_and(|timeout| timeout.is_zero()) => {
-                Err(OptionsError::Heartbeat)
+                Err(OptionsError::Heartbeat.into())
             }
             _ => self.deflate.as_ref().map_or(Ok(()), Deflate::check),
         }

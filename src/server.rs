@@ -74,7 +74,7 @@ where
 fn check_options(options: &AcceptOptions) -> Result<(), Error> {
     options.settings.check()?;
     check_origins(&options.origins)?;
-    Ok(check_subprotocols(&options.subprotocols)?)
+    check_subprotocols(&options.subprotocols)
 }
 
 /// Reads a request, or tells the client why it is none.

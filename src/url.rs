@@ -1,11 +1,11 @@
 //! Step 1, the URL (RFC 6455 §3): text in, the parts of an address out.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use url::{Host, ParseError, Url};
 
 use crate::{
-    error::{Error, OptionsError, UrlError},
+    error::{Error, OptionsError, Quoted, UrlError},
     options::{Credentials, Options},
 };
 
@@ -31,7 +31,7 @@ use crate::{
 /// # Ok::<(), coro_websocket::Error>(())
 /// ```
 pub fn parse_url(url: &str) -> Result<WsUrl, Error> {
-    Ok(parse(url, 1)?)
+    parse(url)
 }
 
 /// The parts of a `ws` or `wss` URL, from [`parse_url`]. [`Display`](fmt::Display) gives a URL that parses
@@ -53,58 +53,111 @@ pub struct WsUrl {
     pub pathname: String,
 }
 
-/// Where a server is to listen: a URL without user information and query, or only `host:port`. Port 0 means any.
-/// Says whether it was a URL.
-pub(crate) fn parse_place(text: &str) -> Result<(WsUrl, bool), UrlError> {
-    if text.contains("://") {
-        let url = parse(text, 0)?;
-        return match (&url.username, url.pathname.contains('?')) {
-            (None, false) => Ok((url, true)),
-            (Some(_), _) => Err(UrlError::Userinfo),
-            (None, true) => Err(UrlError::Syntax),
-        };
-    }
-    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
-    if port.is_empty() || port.contains(']') {
-        return Err(UrlError::Port);
-    }
-    if text.contains(['/', '?', '@']) {
-        return Err(UrlError::Host);
-    }
-    Ok((parse(&format!("ws://{text}"), 0)?, false))
+/// Reads the address that a server listens on: a URL without user information and query, or only `host:port`. Port 0
+/// means any. Says whether it was a URL.
+pub(crate) fn parse_place(text: &str) -> Result<(WsUrl, bool), Error> {
+    parse_listening(text).map_err(|(error, why)| {
+        Error::url(error, format!("invalid address {} to listen on: {why}", Quoted(redact(text).as_bytes())))
+    })
 }
 
-fn parse(text: &str, lowest_port: u16) -> Result<WsUrl, UrlError> {
+fn parse_listening(text: &str) -> Result<(WsUrl, bool), Fault> {
+    if text.contains("://") {
+        let url = parse_parts(text, 0)?;
+        return match (&url.username, url.pathname.contains('?')) {
+            (None, false) => Ok((url, true)),
+            (Some(_), _) => fault(UrlError::Userinfo, "it cannot have a user name"),
+            (None, true) => fault(UrlError::Syntax, "it cannot have a query"),
+        };
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if text.contains(['/', '?', '@']) {
+        return fault(UrlError::Host, "it is neither \"host:port\" nor a ws:// or wss:// URL");
+    }
+    if port.is_empty() || port.contains(']') {
+        let host = if port.is_empty() { host } else { text };
+        return fault(UrlError::Port, format!("it has no port; write \"{}:8080\"", host.escape_debug()));
+    }
+    if host.is_empty() || host == "*" {
+        let port = port.escape_debug();
+        let why = format!("for all interfaces write \"0.0.0.0:{port}\" (IPv4) or \"[::]:{port}\" (IPv6)");
+        return fault(UrlError::Host, why);
+    }
+    Ok((parse_parts(&format!("ws://{text}"), 0)?, false))
+}
+
+/// The part of a URL that is wrong, and the explanation without the URL.
+type Fault = (UrlError, Cow<'static, str>);
+
+fn fault<T>(error: UrlError, why: impl Into<Cow<'static, str>>) -> Result<T, Fault> {
+    Err((error, why.into()))
+}
+
+fn parse(text: &str) -> Result<WsUrl, Error> {
+    parse_parts(text, 1).map_err(|(error, why)| {
+        Error::url(error, format!("invalid URL {}: {why}", Quoted(redact(text).as_bytes())))
+    })
+}
+
+/// The URL without its user name, password and query, which may be secret. A password may have any character, so
+/// everything before the last `@` is left out.
+fn redact(text: &str) -> String {
+    let start = text.find("//").map_or(0, |slashes| slashes + 2);
+    let (scheme, rest) = text.split_at(start);
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
+    format!("{scheme}{user}{rest}{query}")
+}
+
+fn parse_parts(text: &str, lowest_port: u16) -> Result<WsUrl, Fault> {
     // The url crate strips, converts or skips all of these without a word, so the raw text is looked at
     // first.
-    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
-        return Err(UrlError::Character);
+    if let Some((at, c)) =
+        text.char_indices().find(|(_, c)| c.is_control() || c.is_whitespace() || *c == '\\')
+    {
+        return fault(UrlError::Character, describe_character(text, at, c));
     }
     // §3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used".
-    if text.contains('#') {
-        return Err(UrlError::Fragment);
+    if let Some((_, fragment)) = text.split_once('#') {
+        return fault(
+            UrlError::Fragment,
+            if fragment.contains('@') {
+                "\"#\" in a user name or password must be percent-encoded as %23"
+            } else {
+                "a WebSocket URL has no fragment; remove \"#\" and the text behind it, or write it as %23"
+            },
+        );
     }
     let (tls, rest) = split_scheme(text)?;
-    let (authority, _) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (userinfo, hostport) = match authority.rsplit_once('@') {
         Some((userinfo, hostport)) => (Some(userinfo), hostport),
         None => (None, authority),
     };
-    check_port(hostport, lowest_port)?;
+    if let Err(wrong) = check_port(hostport, lowest_port) {
+        // It may be a part of a password.
+        return if userinfo.is_none() && path.contains('@') {
+            let why = "the text between the host and its port is malformed; \"/\" and \"?\" in a user name or \
+                       password must be percent-encoded as %2F and %3F";
+            fault(wrong.0, why)
+        } else {
+            Err(wrong)
+        };
+    }
     let (username, password) = match userinfo.map(parse_userinfo).transpose()? {
         Some((username, password)) => (Some(username), password),
         None => (None, None),
     };
-    let url = Url::parse(text).map_err(|error| match error {
-        ParseError::InvalidPort => UrlError::Port,
+    let url = Url::parse(text).or_else(|error| match error {
+        ParseError::InvalidPort => fault(UrlError::Port, "the port is not a number from 1 to 65535"),
         ParseError::EmptyHost
         | ParseError::IdnaError
         | ParseError::InvalidIpv4Address
         | ParseError::InvalidIpv6Address
-        | ParseError::InvalidDomainCharacter => UrlError::Host,
-        _ => UrlError::Syntax,
+        | ParseError::InvalidDomainCharacter => fault(UrlError::Host, describe_host(hostport, error)),
+        error => fault(UrlError::Syntax, error.to_string()),
     })?;
-    let host = url.host().map(bare).ok_or(UrlError::Host)?;
+    let Some(host) = url.host().map(bare) else { return fault(UrlError::Host, "it has no host") };
     let port = url.port().unwrap_or_else(|| default_port(tls));
     let mut pathname = url.path().to_owned();
     if let Some(query) = url.query() {
@@ -114,64 +167,132 @@ fn parse(text: &str, lowest_port: u16) -> Result<WsUrl, UrlError> {
     Ok(WsUrl { tls, username, password, host, port, pathname })
 }
 
-/// Whether the scheme is `wss`, and what follows the two slashes.
-fn split_scheme(text: &str) -> Result<(bool, &str), UrlError> {
-    let (scheme, rest) = text.split_once(':').ok_or(UrlError::Syntax)?;
-    let tls = if scheme.eq_ignore_ascii_case("wss") {
-        true
-    } else if scheme.eq_ignore_ascii_case("ws") {
-        false
-    } else if scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-    {
-        return Err(UrlError::Scheme);
-    } else {
-        return Err(UrlError::Syntax);
+fn describe_character(text: &str, at: usize, c: char) -> String {
+    let name = match c {
+        ' ' => "a space".to_owned(),
+        '\n' | '\r' => "a line break".to_owned(),
+        '\t' => "a tab".to_owned(),
+        '\\' => "a backslash".to_owned(),
+        c => format!("the character U+{:04X}", u32::from(c)),
     };
-    rest.strip_prefix("//").map(|rest| (tls, rest)).ok_or(UrlError::Syntax)
+    let advice = match c {
+        '\\' => "; write \"/\", or %5C",
+        _ if text.trim().len() < text.len() => "; remove it at the beginning or end",
+        ' ' => "; write %20",
+        _ => "",
+    };
+    format!("it contains {name} at byte {at}{advice}")
+}
+
+/// Describes a host that cannot be one.
+fn describe_host(host: &str, error: ParseError) -> String {
+    let host = host.strip_prefix('[').map_or(host, |host| host.split(']').next().unwrap_or(host));
+    if host.contains(':') && host.contains('%') {
+        return format!(
+            "the IPv6 address {} has a zone, which is not supported; connect a socket with this zone yourself and \
+             pass it to connect_io",
+            Quoted(host.as_bytes())
+        );
+    }
+    if error == ParseError::InvalidDomainCharacter && host.matches(':').count() > 1 {
+        return format!("an IPv6 address stands in brackets: \"[{}]\"", host.escape_debug());
+    }
+    format!("the host {} is malformed ({error})", Quoted(host.as_bytes()))
+}
+
+/// Whether the scheme is `wss`, and what follows the two slashes.
+fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
+    let meant = |rest: &str, tls: bool| {
+        let scheme = if tls { "wss" } else { "ws" };
+        let url = format!("{scheme}://{}", redact(rest.trim_start_matches('/')));
+        format!("did you mean {}?", Quoted(url.as_bytes()))
+    };
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    };
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return fault(UrlError::Syntax, format!("it has no scheme; {}", meant(text, false)));
+    };
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "wss" => true,
+        "ws" => false,
+        scheme @ ("http" | "https") => {
+            let why = format!("the scheme is \"{scheme}\"; {}", meant(rest, scheme == "https"));
+            return fault(UrlError::Scheme, why);
+        }
+        _ if !is_scheme(scheme) => {
+            return fault(UrlError::Syntax, format!("it has no scheme; {}", meant(text, false)));
+        }
+        _ if !rest.starts_with("//") => {
+            return fault(
+                UrlError::Scheme,
+                format!("it has no scheme ws:// or wss://; {}", meant(text, false)),
+            );
+        }
+        scheme => {
+            let why = format!("the scheme is {}; use ws:// or wss://", Quoted(scheme.as_bytes()));
+            return fault(UrlError::Scheme, why);
+        }
+    };
+    match rest.strip_prefix("//") {
+        Some(rest) => Ok((tls, rest)),
+        None => fault(UrlError::Syntax, format!("the scheme is followed by \"//\"; {}", meant(rest, tls))),
+    }
 }
 
 /// The host is there and the port, if given, is a number from the lowest to 65535. An empty port is none (RFC 3986
 /// §3.2.3).
-fn check_port(hostport: &str, lowest: u16) -> Result<(), UrlError> {
+fn check_port(hostport: &str, lowest: u16) -> Result<(), Fault> {
     let (host, port) = match hostport.rfind(']') {
         Some(end) if hostport.starts_with('[') => {
             let (host, rest) = hostport.split_at(end + 1);
-            (host, if rest.is_empty() { "" } else { rest.strip_prefix(':').ok_or(UrlError::Host)? })
+            match rest.strip_prefix(':') {
+                Some(port) => (host, port),
+                None if rest.is_empty() => (host, ""),
+                None => {
+                    return fault(UrlError::Host, "only a port can follow the brackets of an IPv6 address");
+                }
+            }
         }
         _ => hostport.split_once(':').unwrap_or((hostport, "")),
     };
-    if host.is_empty() || port.contains(':') {
-        return Err(UrlError::Host);
+    if host.is_empty() {
+        return fault(UrlError::Host, "it has no host");
     }
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(UrlError::Port);
+    if port.contains(':') {
+        return fault(UrlError::Host, describe_host(hostport, ParseError::InvalidDomainCharacter));
     }
-    if !port.is_empty() && !port.parse::<u16>().is_ok_and(|port| port >= lowest) {
-        return Err(UrlError::Port);
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || !port.is_empty() && !port.parse::<u16>().is_ok_and(|port| port >= lowest) {
+        let port = Quoted(port.as_bytes());
+        return fault(UrlError::Port, format!("the port {port} is not a number from {lowest} to 65535"));
     }
     Ok(())
 }
 
-fn parse_userinfo(userinfo: &str) -> Result<(String, Option<String>), UrlError> {
+fn parse_userinfo(userinfo: &str) -> Result<(String, Option<String>), Fault> {
     let (username, password) = match userinfo.split_once(':') {
         Some((username, password)) => (username, Some(password)),
         None => (userinfo, None),
     };
-    if userinfo.is_empty() || userinfo.contains('@') {
-        return Err(UrlError::Userinfo);
+    if userinfo.is_empty() {
+        return fault(UrlError::Userinfo, "there is no user name before \"@\"");
     }
-    let username = decode(username)?;
-    let password = password.map(decode).transpose()?;
-    if Credentials::are_valid(&username, password.as_deref().unwrap_or("")) {
-        Ok((username, password))
-    } else {
-        Err(UrlError::Userinfo)
+    if userinfo.contains('@') {
+        let why = "\"@\" in a user name or password must be percent-encoded as %40";
+        return fault(UrlError::Userinfo, why);
+    }
+    let username = decode(username, "user name")?;
+    let password = password.map(|password| decode(password, "password")).transpose()?;
+    match Credentials::find_fault(&username, password.as_deref().unwrap_or("")) {
+        None => Ok((username, password)),
+        Some(why) => fault(UrlError::Userinfo, why),
     }
 }
 
 /// Undoes percent-encoding (RFC 3986 §2.1).
-fn decode(text: &str) -> Result<String, UrlError> {
+fn decode(text: &str, part: &str) -> Result<String, Fault> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     let hex = |bytes: &mut std::str::Bytes<'_>| {
@@ -181,12 +302,17 @@ fn decode(text: &str) -> Result<String, UrlError> {
         decoded.push(match byte {
             b'%' => match (hex(&mut bytes), hex(&mut bytes)) {
                 (Some(high), Some(low)) => high << 4 | low,
-                _ => return Err(UrlError::Userinfo),
+                _ => {
+                    let why = format!("\"%\" in the {part} must be percent-encoded as %25");
+                    return fault(UrlError::Userinfo, why);
+                }
             },
             _ => byte,
         });
     }
-    String::from_utf8(decoded).map_err(|_| UrlError::Userinfo)
+    String::from_utf8(decoded).or_else(|_| {
+        fault(UrlError::Userinfo, format!("the {part} is not UTF-8 once percent-encoding is undone"))
+    })
 }
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
@@ -213,15 +339,26 @@ fn bare<S: AsRef<str>>(host: Host<S>) -> String {
 }
 
 /// The host that a caller names, with or without brackets, in the form that a URL would give it.
-pub(crate) fn parse_host(host: &str) -> Result<String, OptionsError> {
+pub(crate) fn parse_host(host: &str) -> Result<String, Error> {
     let parsed = match host.parse::<std::net::Ipv6Addr>() {
         Ok(address) => return Ok(address.to_string()),
         Err(_) if host.chars().any(|c| c.is_control() || c.is_whitespace()) => {
-            return Err(OptionsError::Host);
+            Err(ParseError::InvalidDomainCharacter)
         }
         Err(_) => Host::parse(host),
     };
-    parsed.map(bare).map_err(|_| OptionsError::Host)
+    parsed.map(bare).map_err(|error| {
+        let why = if host.contains("://") {
+            format!("the host {} is a URL; use Options::from_url", Quoted(redact(host).as_bytes()))
+        } else if host.is_empty() {
+            "the host is empty".to_owned()
+        } else if host.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            format!("the host {} has a port; set it with Options::port", Quoted(host.as_bytes()))
+        } else {
+            describe_host(host, error)
+        };
+        Error::options(OptionsError::Host, why)
+    })
 }
 
 pub(crate) const fn default_port(tls: bool) -> u16 {
@@ -331,12 +468,13 @@ mod tests {
             ("127.0.0.1", "127.0.0.1"),
             ("bücher.de", "xn--bcher-kva.de"),
         ] {
-            assert_eq!(parse_host(host).as_deref(), Ok(expected), "{host}");
+            assert_eq!(parse_host(host).unwrap(), expected, "{host}");
         }
         for host in [
             "", " ", "a b", "a\r\nb", "a\0", "a\tb", "a/b", "a?b", "a#b", "a@b", "a:80", "[::1", "::1]", "[]",
         ] {
-            assert_eq!(parse_host(host), Err(OptionsError::Host), "{host:?}");
+            let error = parse_host(host).unwrap_err();
+            assert!(matches!(error, Error::Options { error: OptionsError::Host, .. }), "{host:?}");
         }
     }
 

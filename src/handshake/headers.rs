@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use crate::{error::OptionsError, redact::HeaderLines};
+use crate::{
+    error::{Error, OptionsError, Quoted},
+    redact::HeaderLines,
+};
 
 /// The headers of a request or response, in order, with duplicates, and with names in the case that they had
 /// on the wire. Looking up a name ignores case.
@@ -128,27 +131,72 @@ fn is_reserved(name: &str) -> bool {
 }
 
 /// Whether the caller may have these headers written.
-pub(crate) fn check_headers(headers: &[(String, String)]) -> Result<(), OptionsError> {
+pub(crate) fn check_headers(headers: &[(String, String)]) -> Result<(), Error> {
     headers.iter().try_for_each(|(name, value)| {
-        if !is_token(name) || !is_value(value) {
-            Err(OptionsError::Header)
+        let quoted = Quoted(name.as_bytes());
+        if !is_token(name) {
+            let what = describe_char(name.chars().find(|c| !is_token(c.encode_utf8(&mut [0; 4]))));
+            let text =
+                format!("the header name {quoted} {what}; a name has letters, digits and !#$%&'*+-.^_`|~");
+            Err(Error::options(OptionsError::Header, text))
+        } else if !is_value(value) {
+            let what = describe_char(value.chars().find(|c| !is_value(c.encode_utf8(&mut [0; 4]))));
+            let text = format!(
+                "the value of the header {quoted} {what}; a value has visible ASCII, spaces and tabs"
+            );
+            Err(Error::options(OptionsError::Header, text))
         } else if is_reserved(name) {
-            Err(OptionsError::HeaderReserved)
+            let instead = match name.to_ascii_lowercase().as_str() {
+                "sec-websocket-protocol" => "; use the setter \"subprotocol\"",
+                "sec-websocket-extensions" => "; use the setter \"deflate\"",
+                _ => "",
+            };
+            let text = format!("the header {quoted} is written by the handshake itself{instead}");
+            Err(Error::options(OptionsError::HeaderReserved, text))
         } else {
             Ok(())
         }
     })
 }
 
+/// Describes what is wrong with a text that contains this character.
+pub(crate) fn describe_char(c: Option<char>) -> String {
+    match c {
+        None => "is empty".to_owned(),
+        Some(' ') => "contains a space".to_owned(),
+        Some('\r' | '\n') => "contains a line break".to_owned(),
+        // A character of a secret says nothing about the others.
+        Some(c) => format!(
+            "contains the character {} (U+{:04X})",
+            Quoted(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            u32::from(c)
+        ),
+    }
+}
+
 /// Whether these can be named in `Sec-WebSocket-Protocol`: tokens, each once
 /// ([RFC 6455 §4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1), 10).
-pub(crate) fn check_subprotocols(subprotocols: &[String]) -> Result<(), OptionsError> {
+pub(crate) fn check_subprotocols(subprotocols: &[String]) -> Result<(), Error> {
     let mut seen = std::collections::HashSet::new();
-    if subprotocols.iter().all(|subprotocol| is_token(subprotocol) && seen.insert(subprotocol)) {
-        Ok(())
-    } else {
-        Err(OptionsError::Subprotocol)
+    subprotocols.iter().try_for_each(|subprotocol| {
+        check_subprotocol(subprotocol)?;
+        if seen.insert(subprotocol) {
+            return Ok(());
+        }
+        let text = format!("the subprotocol {} is named twice", Quoted(subprotocol.as_bytes()));
+        Err(Error::options(OptionsError::Subprotocol, text))
+    })
+}
+
+/// Whether this can be named in `Sec-WebSocket-Protocol`.
+pub(crate) fn check_subprotocol(subprotocol: &str) -> Result<(), Error> {
+    if is_token(subprotocol) {
+        return Ok(());
     }
+    let quoted = Quoted(subprotocol.as_bytes());
+    let what = describe_char(subprotocol.chars().find(|c| !is_token(c.encode_utf8(&mut [0; 4]))));
+    let text = format!("the subprotocol {quoted} {what}; it is one token, and each is set on its own");
+    Err(Error::options(OptionsError::Subprotocol, text))
 }
 
 #[cfg(test)]
@@ -193,7 +241,9 @@ mod tests {
 
     #[test]
     fn written_headers_are_tokens_and_visible_text() {
-        let check = |name: &str, value: &str| check_headers(&[(name.into(), value.into())]);
+        let check = |name: &str, value: &str| {
+            check_headers(&[(name.into(), value.into())]).map_err(Error::options_kind)
+        };
         assert_eq!(check("X-Any", "a b\tc \"d\""), Ok(()));
         for bad in ["", "a b", "a:", "a\r", "a\n", "a\0", "é", "(", "a\u{80}"] {
             assert_eq!(check(bad, ""), Err(OptionsError::Header), "{bad:?}");

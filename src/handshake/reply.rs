@@ -1,7 +1,7 @@
 //! Plain HTTP answers: refusals, and whatever a server has to say to who does not want a WebSocket.
 
 use crate::{
-    error::{HandshakeError, OptionsError},
+    error::{Error, HandshakeError, OptionsError},
     redact::{BodyBytes, HeaderLines},
 };
 
@@ -86,10 +86,11 @@ impl Reply {
     }
 
     /// The whole answer, or why it cannot be written. To a HEAD request it has no body.
-    pub(crate) fn encode(&self, to_head: bool) -> Result<Vec<u8>, OptionsError> {
+    pub(crate) fn encode(&self, to_head: bool) -> Result<Vec<u8>, Error> {
         let &Self { status, ref headers, body: BodyBytes(ref body), names_version } = self;
         if !(200..=599).contains(&status) {
-            return Err(OptionsError::Status);
+            let text = format!("the status {status} is not from 200 to 599");
+            return Err(Error::options(OptionsError::Status, text));
         }
         check_headers(headers)?;
         let mut reply = format!("HTTP/1.1 {status} {}\r\n", reason(status));
@@ -179,19 +180,31 @@ mod tests {
     #[test]
     fn reply_has_a_final_status() {
         for status in [0, 99, 100, 101, 199, 600, 999, u16::MAX] {
-            assert_eq!(Reply::new(status).encode(false), Err(OptionsError::Status));
+            assert_eq!(
+                Reply::new(status).encode(false).map_err(Error::options_kind),
+                Err(OptionsError::Status)
+            );
         }
     }
 
     #[test]
     fn headers_of_a_reply_cannot_split_it() {
         for bad in ["\r", "\n", "\0", "\u{80}"] {
-            assert_eq!(Reply::new(200).header("A", bad).encode(false), Err(OptionsError::Header));
-            assert_eq!(Reply::new(200).header(bad, "a").encode(false), Err(OptionsError::Header));
+            assert_eq!(
+                Reply::new(200).header("A", bad).encode(false).map_err(Error::options_kind),
+                Err(OptionsError::Header)
+            );
+            assert_eq!(
+                Reply::new(200).header(bad, "a").encode(false).map_err(Error::options_kind),
+                Err(OptionsError::Header)
+            );
         }
-        assert_eq!(Reply::new(200).header("A ", "a").encode(false), Err(OptionsError::Header));
         assert_eq!(
-            Reply::new(200).header("Connection", "x").encode(false),
+            Reply::new(200).header("A ", "a").encode(false).map_err(Error::options_kind),
+            Err(OptionsError::Header)
+        );
+        assert_eq!(
+            Reply::new(200).header("Connection", "x").encode(false).map_err(Error::options_kind),
             Err(OptionsError::HeaderReserved)
         );
     }

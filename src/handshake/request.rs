@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, net::SocketAddr};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
-    error::{HandshakeError, OptionsError},
+    error::{Error, HandshakeError, OptionsError, Quoted},
     options::{Credentials, DeflateParams, Options, encode_offers},
     redact::hide_userinfo,
     socket::Socket,
@@ -14,7 +14,7 @@ use crate::{
 use super::{
     extension::parse_extensions,
     head::Head,
-    headers::{Headers, check_headers, check_subprotocols, is_token, trim},
+    headers::{Headers, check_headers, check_subprotocols, describe_char, is_token, trim},
     key::is_key,
     origin::{is_at_host, is_authority},
 };
@@ -293,7 +293,7 @@ pub(crate) fn check_request(request: &Request) -> Result<(), HandshakeError> {
 }
 
 /// The request of a client, with what was asked for in the options, or the first of them that cannot be sent.
-pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> Result<Vec<u8>, OptionsError> {
+pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> Result<Vec<u8>, Error> {
     let pathname = check_pathname(&options.pathname)?;
     check_headers(&options.headers)?;
     check_subprotocols(&options.subprotocols)?;
@@ -308,7 +308,11 @@ pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> R
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => authority,
         (Some(host), None) if is_authority(host) => host,
-        _ => return Err(OptionsError::Host),
+        (Some(host), None) => {
+            let text = format!("the header \"Host\" has the malformed value {}", Quoted(host.as_bytes()));
+            return Err(Error::options(OptionsError::Host, text));
+        }
+        _ => return Err(Error::options(OptionsError::Host, "the header \"Host\" is set twice")),
     };
     let mut request = format!(
         "GET {pathname} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -328,8 +332,8 @@ pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> R
     if let Some(credentials) = &options.credentials
         && named("authorization").next().is_none()
     {
-        if !Credentials::are_valid(&credentials.username, &credentials.password) {
-            return Err(OptionsError::Credentials);
+        if let Some(why) = Credentials::find_fault(&credentials.username, &credentials.password) {
+            return Err(Error::options(OptionsError::Credentials, why));
         }
         let pair = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
         line("Authorization", &format!("Basic {pair}"));
@@ -342,9 +346,15 @@ pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> R
 }
 
 /// The pathname with a slash at the start, if nothing in it would end it early or change on the way.
-fn check_pathname(pathname: &str) -> Result<Cow<'_, str>, OptionsError> {
-    if !pathname.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#' && byte != b'\\') {
-        return Err(OptionsError::Pathname);
+fn check_pathname(pathname: &str) -> Result<Cow<'_, str>, Error> {
+    let wrong = |c: &char| !matches!(c, '!'..='~') || matches!(c, '#' | '\\');
+    if let Some(c) = pathname.chars().find(wrong) {
+        // The query may have a secret.
+        let (path, query) = pathname.split_once('?').map_or((pathname, ""), |(path, _)| (path, "?…"));
+        let shown = format!("{path}{query}");
+        let what = describe_char(Some(c));
+        let text = format!("the pathname {} {what}, which must be percent-encoded", Quoted(shown.as_bytes()));
+        return Err(Error::options(OptionsError::Pathname, text));
     }
     Ok(if pathname.starts_with('/') { pathname.into() } else { format!("/{pathname}").into() })
 }

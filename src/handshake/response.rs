@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    error::{HandshakeError, OptionsError},
+    error::{Error, HandshakeError},
     options::DeflateParams,
     redact::BodyBytes,
     socket::{Socket, Timings},
@@ -222,7 +222,7 @@ pub(crate) fn encode_switching(
     subprotocol: Option<&str>,
     extensions: Option<&str>,
     headers: &[(String, String)],
-) -> Result<Vec<u8>, OptionsError> {
+) -> Result<Vec<u8>, Error> {
     check_headers(headers)?;
     let mut response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -243,6 +243,7 @@ pub(crate) fn encode_switching(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::OptionsError;
 
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
     const VALID: [&str; 4] = [
@@ -401,6 +402,7 @@ mod tests {
              Set-Cookie: a=b\r\n\r\n"
         );
         let bad = [("A".to_owned(), "b\r\nC: d".to_owned())];
-        assert_eq!(encode_switching(ACCEPT, None, None, &bad), Err(OptionsError::Header));
+        let refused = encode_switching(ACCEPT, None, None, &bad).map_err(Error::options_kind);
+        assert_eq!(refused, Err(OptionsError::Header));
     }
 }

@@ -246,9 +246,18 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// RFC 7617 §2: no colon in the user name, no control characters in either.
-    pub(crate) fn are_valid(username: &str, password: &str) -> bool {
-        !username.contains(':') && !username.chars().chain(password.chars()).any(char::is_control)
+    /// RFC 7617 §2: no colon in the user name, no control characters in either. Describes the part that breaks this,
+    /// but does not show it.
+    pub(crate) fn find_fault(username: &str, password: &str) -> Option<&'static str> {
+        if username.contains(':') {
+            Some("the user name contains a colon, which Basic authentication cannot carry")
+        } else if username.chars().any(char::is_control) {
+            Some("the user name contains a control character")
+        } else if password.chars().any(char::is_control) {
+            Some("the password contains a control character")
+        } else {
+            None
+        }
     }
 }
 

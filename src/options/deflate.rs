@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::error::{Error, OptionsError};
+use crate::error::{Error, OptionsError, Quoted};
 
 /// The words of the negotiation (RFC 7692 §7.1).
 pub(crate) mod names {
@@ -153,19 +153,27 @@ impl Deflate {
     }
 
     /// Whether everything is in its range.
-    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let DeflateParams { server_max_window_bits, client_max_window_bits, .. } = self.params;
-        let has_bits = |bits| matches!(bits, 9..=15);
-        if self.level <= 9
-            && matches!(self.memory_level, 1..=9)
-            && has_bits(server_max_window_bits)
-            && has_bits(client_max_window_bits)
-        {
-            Ok(())
-        } else {
-            Err(OptionsError::Deflate)
+        for (name, value, lowest, highest) in [
+            ("level", self.level, 0, 9),
+            ("memory_level", self.memory_level, 1, 9),
+            (SERVER_MAX_WINDOW_BITS, server_max_window_bits, 9, 15),
+            (CLIENT_MAX_WINDOW_BITS, client_max_window_bits, 9, 15),
+        ] {
+            if !(lowest..=highest).contains(&value) {
+                return Err(out_of_range(name, &value.to_string(), lowest, highest));
+            }
         }
+        Ok(())
     }
+}
+
+#[cold]
+fn out_of_range(name: &str, value: &str, lowest: u8, highest: u8) -> Error {
+    let value = Quoted(value.as_bytes());
+    let text = format!("the compression's {name} {value} is not from {lowest} to {highest}");
+    Error::options(OptionsError::Deflate, text)
 }
 
 impl FromStr for Deflate {
@@ -191,7 +199,10 @@ impl FromStr for Deflate {
     /// # Ok::<(), coro_websocket::Error>(())
     /// ```
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || OptionsError::DeflateParam;
+        let wrong = |param: &str, why: &str| {
+            let text = format!("the parameter {} of the compression {why}", Quoted(param.as_bytes()));
+            Error::options(OptionsError::DeflateParam, text)
+        };
         let mut named = Vec::new();
         let mut deflate = Self::default();
         for param in text.split([',', ';']).map(str::trim).filter(|param| !param.is_empty()) {
@@ -200,25 +211,31 @@ impl FromStr for Deflate {
                 None => (param, None),
             };
             if named.contains(&name) {
-                return Err(malformed().into());
+                return Err(wrong(name, "is named twice"));
             }
             named.push(name);
             // What does not fit into a byte is out of every range.
-            let small = |value: &str| -> Result<u8, OptionsError> {
-                let number: usize = value.parse().map_err(|_| malformed())?;
-                u8::try_from(number).map_err(|_| OptionsError::Deflate)
+            let number = |value: &str| value.parse::<usize>().map_err(|_| wrong(param, "needs a number"));
+            let small = |value: &str, lowest, highest| {
+                u8::try_from(number(value)?).map_err(|_| out_of_range(name, value, lowest, highest))
             };
             deflate = match (name, value) {
                 (SERVER_NO_CONTEXT_TAKEOVER, None) => deflate.server_no_context_takeover(true),
                 (CLIENT_NO_CONTEXT_TAKEOVER, None) => deflate.client_no_context_takeover(true),
-                (SERVER_MAX_WINDOW_BITS, Some(bits)) => deflate.server_max_window_bits(small(bits)?),
+                (SERVER_MAX_WINDOW_BITS, Some(bits)) => deflate.server_max_window_bits(small(bits, 9, 15)?),
                 // §7.1.2.2: without a value it says no more than what a client says in any case.
                 (CLIENT_MAX_WINDOW_BITS, None) => deflate,
-                (CLIENT_MAX_WINDOW_BITS, Some(bits)) => deflate.client_max_window_bits(small(bits)?),
-                ("level", Some(level)) => deflate.level(small(level)?),
-                ("memory_level", Some(level)) => deflate.memory_level(small(level)?),
-                ("threshold", Some(bytes)) => deflate.threshold(bytes.parse().map_err(|_| malformed())?),
-                _ => return Err(malformed().into()),
+                (CLIENT_MAX_WINDOW_BITS, Some(bits)) => deflate.client_max_window_bits(small(bits, 9, 15)?),
+                ("level", Some(level)) => deflate.level(small(level, 0, 9)?),
+                ("memory_level", Some(level)) => deflate.memory_level(small(level, 1, 9)?),
+                ("threshold", Some(bytes)) => deflate.threshold(number(bytes)?),
+                (SERVER_NO_CONTEXT_TAKEOVER | CLIENT_NO_CONTEXT_TAKEOVER, Some(_)) => {
+                    return Err(wrong(param, "has no value"));
+                }
+                (SERVER_MAX_WINDOW_BITS | "level" | "memory_level" | "threshold", None) => {
+                    return Err(wrong(param, "needs a value"));
+                }
+                _ => return Err(wrong(param, "is unknown")),
             };
         }
         deflate.check()?;

@@ -1,12 +1,12 @@
 //! What stands for the choices about compression where it is left out: nothing, since no value exists.
 
-use crate::error::OptionsError;
+use crate::error::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deflate {}
 
 impl Deflate {
-    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match *self {}
     }
 

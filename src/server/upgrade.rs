@@ -7,10 +7,10 @@ use futures::io::{AsyncRead, AsyncWrite};
 use crate::{
     deadline::Deadline,
     deflate::choose_offer,
-    error::{Error, HandshakeError, OptionsError},
+    error::{Error, HandshakeError},
     exchange::{send, send_last},
     handshake::{
-        Reply, Request, extension::parse_extensions, headers::is_token, key::accept_key,
+        Reply, Request, extension::parse_extensions, headers::check_subprotocol, key::accept_key,
         origin::check_origin, request::check_request, response::encode_switching,
     },
     net::{SocketReader, SocketWriter},
@@ -175,10 +175,15 @@ where
         };
         // §4.2.2: "The value chosen MUST be derived from the client's handshake".
         match chosen {
-            Some(chosen) if !is_token(&chosen) => Err(OptionsError::Subprotocol.into()),
-            Some(chosen) if !offered.contains(&chosen.as_str()) => Err(HandshakeError::Subprotocol.into()),
+            Some(chosen) => {
+                check_subprotocol(&chosen)?;
+                if !offered.contains(&chosen.as_str()) {
+                    return Err(HandshakeError::Subprotocol.into());
+                }
+                Ok(Some(chosen))
+            }
             None if self.options.require_subprotocol => Err(HandshakeError::SubprotocolMissing.into()),
-            chosen => Ok(chosen),
+            None => Ok(None),
         }
     }
 

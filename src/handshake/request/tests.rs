@@ -269,7 +269,8 @@ fn request_tells_path_query_and_cookies() {
 }
 
 fn encode(options: Options) -> Result<String, OptionsError> {
-    encode_request(&options, "example.com", "KEY").map(|bytes| String::from_utf8(bytes).unwrap())
+    let request = encode_request(&options, "example.com", "KEY").map_err(Error::options_kind)?;
+    Ok(String::from_utf8(request).unwrap())
 }
 
 #[test]
