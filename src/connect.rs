@@ -1,6 +1,6 @@
 //! The client's way to a connection: URL, socket, TLS, opening handshake, halves.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -15,6 +15,7 @@ use crate::{
         Response,
         body::Body,
         extension::parse_extensions,
+        head::HeadBuffer,
         key::{accept_key, encode_key},
         request::encode_request,
         response::{Offer, check_response},
@@ -31,6 +32,10 @@ use crate::{
 /// How many interim responses a server may send before the one that counts.
 const MAX_INTERIM: usize = 8;
 
+/// How long the body of a refusal is waited for. A refusal is returned within one second after its head has arrived; the
+/// rest of that is for the caller's executor.
+const BODY_TIMEOUT: Duration = Duration::from_millis(900);
+
 /// Connects to a server and opens a WebSocket connection
 /// ([RFC 6455 §4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)): looks the host up, tries each of its
 /// addresses until one answers ("Happy Eyeballs", [RFC 8305](https://www.rfc-editor.org/rfc/rfc8305)), or takes
@@ -42,8 +47,8 @@ const MAX_INTERIM: usize = 8;
 /// The variant says which step failed. [`Error::Options`]: the options cannot be used, nothing was done.
 /// [`Error::Resolve`]: the host has no address. [`Error::Connect`]: no address answered, with the reason of each.
 /// [`Error::Tls`]: the server is not to be trusted, or does not trust us, or the options for TLS cannot be used.
-/// [`Error::Handshake`]: the server refused, with its response and the start of its body, or did not answer as a
-/// WebSocket server does. [`Error::Io`]: the connection failed between request and response.
+/// [`Error::Handshake`]: the server refused, with its response and the start of its body, as much as came within a second
+/// after the head; or it did not answer as a WebSocket server does. [`Error::Io`]: the connection failed between request and response.
 /// [`Error::TimedOut`]: all of it together took longer than [`timeout`](Options::timeout), or connecting the
 /// socket longer than [`connect_timeout`](Options::connect_timeout); its phase is the step that was going on.
 ///
@@ -170,7 +175,7 @@ impl Opening {
         W: AsyncWrite + Unpin,
     {
         let exchange = exchange(read, write, &self.request, options.limits);
-        let (response, leftover) = deadline.within(pin!(exchange)).await?;
+        let Answer { response, rest } = deadline.within(pin!(exchange)).await?;
         let extensions = offered_names(&options.deflate);
         let offer = Offer { accept: &self.accept, subprotocols: &options.subprotocols, extensions };
         let checked = check_response(&response, offer)
@@ -178,14 +183,17 @@ impl Opening {
         let error = match checked {
             Ok(deflate) => {
                 let response = response.with_deflate(deflate.as_ref().map(Deflate::params));
-                return Ok((response, Settings { deflate, ..options.settings }, leftover));
+                return Ok((response, Settings { deflate, ..options.settings }, rest.unwrap_or_default()));
             }
             Err(error) => error,
         };
         let mut body = Body::new(&response, options.limits.max_len);
-        body.push(&leftover);
-        // The refusal is what counts; a body that does not come to its end does not change it.
-        let _ = deadline.within(pin!(read_body(read, &mut body))).await;
+        if let Some(rest) = rest {
+            body.push(&rest);
+            // The refusal is what counts; a body that does not come to its end does not change it.
+            let by = deadline.or_before(Deadline::after(BODY_TIMEOUT));
+            let _ = by.within(pin!(read_body(read, &mut body))).await;
+        }
         let response = response.with_body(body.finish());
         Err(Error::Handshake { error, text: error.to_string().into(), response: Some(Arc::new(response)) })
     }
@@ -204,36 +212,81 @@ fn authority(options: &Options) -> Result<String, Error> {
     Ok(Authority { host: &host, port: options.port.unwrap_or(default_port(tls)), tls }.to_string())
 }
 
-/// Sends the request and waits for the response that is not an interim one.
+/// A response, and the bytes that came behind its head.
+struct Answer {
+    response: Response,
+    /// `None`: the head cannot be read to its end, so the body cannot be found.
+    rest: Option<Vec<u8>>,
+}
+
+/// Sends the request and waits for the response that is not an interim one. A server may refuse before it has read the
+/// whole request, and read no more of it, so neither waits for the other.
 async fn exchange<R, W>(
     read: &mut R,
     write: &mut W,
     request: &[u8],
     limits: HeadLimits,
-) -> Result<(Response, Vec<u8>), Error>
+) -> Result<Answer, Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let sent = match send(write, request).await {
-        Err(error) if !hung_up(&error) => return Err(error),
-        sent => sent,
-    };
+    let mut sending = pin!(send(write, request));
+    let mut sent = None;
+    let mut answering = pin!(read_answer(read, limits));
+    let answered = poll_fn(|cx| {
+        if sent.is_none()
+            && let Poll::Ready(done) = sending.as_mut().poll(cx)
+        {
+            match done {
+                Err(error) if !hung_up(&error) => return Poll::Ready(Err(error)),
+                done => sent = Some(done),
+            }
+        }
+        answering.as_mut().poll(cx)
+    })
+    .await;
+    match (answered, sent) {
+        // Frames go behind the request.
+        (Ok(answer), None) if answer.response.code() == 101 => sending.await.map(|()| answer),
+        // It hung up, and has not said why.
+        (Err(error), Some(Err(sent))) if !matches!(error, Error::Tls(TlsError::Alert(_))) => Err(sent),
+        (answered, _) => answered,
+    }
+}
+
+/// Waits for the response that is not an interim one.
+async fn read_answer<R>(read: &mut R, limits: HeadLimits) -> Result<Answer, Error>
+where
+    R: AsyncRead + Unpin,
+{
     let mut received = Vec::new();
     for _ in 0..=MAX_INTERIM {
-        let head = match read_head(read, limits, received).await {
-            Ok(head) => head,
-            // It hung up, and has said why.
-            Err(error @ Error::Tls(TlsError::Alert(_))) => return Err(error),
-            Err(error) => return Err(sent.err().unwrap_or(error)),
-        };
-        let response = Response::parse(&head)?;
-        if !response.is_interim() {
-            return Ok((response, head.leftover));
+        let answer = read_response(read, limits, received).await?;
+        if !answer.response.is_interim() {
+            return Ok(answer);
         }
-        received = head.leftover;
+        received = answer.rest.unwrap_or_default();
     }
     Err(HandshakeError::Malformed.into())
+}
+
+/// Reads one response. Once the status line of a refusal is there, nothing that is wrong with the rest hides it.
+async fn read_response<R>(read: &mut R, limits: HeadLimits, received: Vec<u8>) -> Result<Answer, Error>
+where
+    R: AsyncRead + Unpin,
+{
+    let mut buffer = HeadBuffer::new(limits, received);
+    let whole = read_head(read, &mut buffer).await;
+    let head = buffer.finish();
+    let is_whole = whole.is_ok();
+    match whole.and_then(|()| Ok(Response::parse(&head)?)) {
+        Ok(response) => Ok(Answer { response, rest: Some(head.leftover) }),
+        Err(error) => match Response::salvage(&head, limits.max_headers) {
+            Some(response) => Ok(Answer { response, rest: is_whole.then_some(head.leftover) }),
+            None => Err(error),
+        },
+    }
 }
 
 /// Whether a server may have refused before it had read the whole request: then its refusal can still be
@@ -254,10 +307,10 @@ mod tests {
 
     fn exchanged(response: &str) -> Result<(Response, Vec<u8>), Error> {
         let mut sent = Vec::new();
-        let response =
+        let answer =
             block_on(exchange(&mut Cursor::new(response), &mut sent, b"request", HeadLimits::default()));
         assert_eq!(sent, b"request");
-        response
+        answer.map(|answer| (answer.response, answer.rest.unwrap()))
     }
 
     #[test]
@@ -299,10 +352,10 @@ mod tests {
             block_on(exchange(&mut &mut *read, &mut Gone, b"request", HeadLimits::default()))
         };
         let answer = reason(&mut Cursor::new("HTTP/1.1 431 x\r\n\r\n"));
-        assert_eq!(answer.unwrap().0.code(), 431);
+        assert_eq!(answer.unwrap().response.code(), 431);
         assert!(matches!(reason(&mut Alerting), Err(Error::Tls(TlsError::Alert(_)))));
         let nothing = reason(&mut Cursor::new(""));
-        assert_eq!(nothing.unwrap_err().io_kind(), Some(io::ErrorKind::BrokenPipe));
+        assert_eq!(nothing.map(drop).unwrap_err().io_kind(), Some(io::ErrorKind::BrokenPipe));
     }
 
     #[test]

@@ -13,23 +13,18 @@ use futures::io::{AsyncRead, AsyncWrite};
 use crate::{
     deadline::Deadline,
     error::{Error, HandshakeError},
-    handshake::{
-        body::Body,
-        head::{Head, HeadBuffer},
-    },
-    options::HeadLimits,
+    handshake::{body::Body, head::HeadBuffer},
 };
 
 /// How long and how many bytes a server waits for a client that got an answer to hang up.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_LEN: usize = 256 << 10;
 
-/// Reads a whole head, of which some bytes may have been received before.
-pub(crate) async fn read_head<R>(read: &mut R, limits: HeadLimits, received: Vec<u8>) -> Result<Head, Error>
+/// Reads until the head in the buffer is whole, which may hold some bytes of it already.
+pub(crate) async fn read_head<R>(read: &mut R, buffer: &mut HeadBuffer) -> Result<(), Error>
 where
     R: AsyncRead + Unpin,
 {
-    let mut buffer = HeadBuffer::new(limits, received);
     let mut len = 0;
     while !buffer.advance(len)? {
         len = read_some(read, buffer.space()).await?;
@@ -37,7 +32,7 @@ where
             return Err(HandshakeError::NoHead.into());
         }
     }
-    Ok(buffer.finish())
+    Ok(())
 }
 
 /// Reads a body until it is whole, or nothing more comes.

@@ -9,7 +9,7 @@ use crate::{
     deadline::Deadline,
     error::Error,
     exchange::{read_head, send_last},
-    handshake::{Reply, Request, headers::check_subprotocols, origin::check_origins},
+    handshake::{Reply, Request, head::HeadBuffer, headers::check_subprotocols, origin::check_origins},
     options::{AcceptOptions, HeadLimits},
     socket::Socket,
 };
@@ -117,7 +117,9 @@ async fn read_request<R>(read: &mut R, limits: HeadLimits) -> Result<(Request, V
 where
     R: AsyncRead + Unpin,
 {
-    let head = read_head(read, limits, Vec::new()).await?;
+    let mut buffer = HeadBuffer::new(limits, Vec::new());
+    read_head(read, &mut buffer).await?;
+    let head = buffer.finish();
     let request = Request::parse(&head)?;
     Ok((request, head.leftover))
 }
@@ -162,7 +164,9 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(16_000));
         let work = |len: usize| {
             let mut packets = Packets(head.as_bytes(), len);
-            let head = block_on(read_head(&mut packets, HeadLimits::default(), Vec::new())).unwrap();
+            let mut buffer = HeadBuffer::new(HeadLimits::default(), Vec::new());
+            block_on(read_head(&mut packets, &mut buffer)).unwrap();
+            let head = buffer.finish();
             assert_eq!(Request::parse(&head).unwrap().header("host"), Some("h"));
             head.work
         };

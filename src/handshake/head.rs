@@ -93,7 +93,7 @@ impl HeadBuffer {
         Ok(false)
     }
 
-    /// The head, once it is whole, and what came after it.
+    /// The head, once it is whole, and what came after it. Where it cannot be: its start, up to what is wrong.
     pub(crate) fn finish(mut self) -> Head {
         self.bytes.truncate(self.filled);
         let leftover = self.bytes.split_off(self.scanned.min(self.filled));

@@ -20,11 +20,7 @@ pub struct Headers {
 
 impl Headers {
     pub(crate) fn from_parsed(parsed: &[httparse::Header<'_>]) -> Self {
-        let value = |bytes: &[u8]| match str::from_utf8(bytes) {
-            Ok(text) => text.to_owned(),
-            Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
-        };
-        let lines = parsed.iter().map(|header| (header.name.to_owned(), value(header.value)));
+        let lines = parsed.iter().map(|header| (header.name.to_owned(), parse_value(header.value)));
         Self { list: HeaderLines(lines.collect()) }
     }
 
@@ -102,6 +98,20 @@ impl Headers {
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.list.fmt(f)
+    }
+}
+
+/// The text of a value. Lines that were folded become one, with a space for each line end
+/// ([RFC 9112 §5.2](https://www.rfc-editor.org/rfc/rfc9112#section-5.2)).
+fn parse_value(bytes: &[u8]) -> String {
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
+    };
+    if text.contains('\n') {
+        text.split('\n').map(|line| trim(line.trim_end_matches('\r'))).collect::<Vec<_>>().join(" ")
+    } else {
+        text
     }
 }
 

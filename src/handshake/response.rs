@@ -120,9 +120,18 @@ impl Response {
 
     /// Reads a whole head.
     pub(crate) fn parse(head: &Head) -> Result<Self, HandshakeError> {
-        let mut room = vec![httparse::EMPTY_HEADER; head.headers];
+        Self::parse_bytes(&head.bytes, head.headers, false)
+    }
+
+    fn parse_bytes(bytes: &[u8], headers: usize, skips_malformed: bool) -> Result<Self, HandshakeError> {
+        let mut room = vec![httparse::EMPTY_HEADER; headers];
         let mut parsed = httparse::Response::new(&mut room);
-        let Ok(httparse::Status::Complete(_)) = parsed.parse(&head.bytes) else {
+        // RFC 9112 §5.2: "A user agent that receives an obs-fold in a response message [...] MUST replace each
+        // received obs-fold with one or more SP octets prior to interpreting the field value."
+        let mut config = httparse::ParserConfig::default();
+        config.allow_obsolete_multiline_headers_in_responses(true);
+        config.ignore_invalid_headers_in_responses(skips_malformed);
+        let Ok(httparse::Status::Complete(_)) = config.parse_response(&mut parsed, bytes) else {
             return Err(HandshakeError::Malformed);
         };
         let (Some(code @ 100..), Some(minor)) = (parsed.code, parsed.version) else {
@@ -138,6 +147,16 @@ impl Response {
             socket: None,
             timings: Timings::default(),
         })
+    }
+
+    /// The refusal that a head begins with which cannot be read as a whole: its status line, and those of its header lines
+    /// that are well-formed, within the limit. `None`: the status line is not there, or does not refuse.
+    #[cold]
+    pub(crate) fn salvage(head: &Head, max_headers: usize) -> Option<Self> {
+        let lines = head.bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        let whole: Vec<_> = lines.take(max_headers.saturating_add(1)).chain([&b"\r\n"[..]]).collect();
+        let response = Self::parse_bytes(&whole.concat(), whole.len(), true).ok()?;
+        (response.code >= 200).then_some(response)
     }
 }
 
