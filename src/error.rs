@@ -555,8 +555,12 @@ pub enum HandshakeError {
     Method,
     /// The request, or the answer 101, is not HTTP/1.1.
     HttpVersion,
-    /// The request's target is neither a path nor an `http` or `https` URL of the host.
+    /// The request's target is neither a path nor a `ws`, `wss`, `http` or `https` URL.
     Target,
+    /// The request's target contains a space, which must be written as `%20`.
+    TargetSpace,
+    /// A load balancer has sent the PROXY protocol, version 1 or 2, which is not supported.
+    ProxyProtocol,
     /// `Host` is missing, doubled or malformed.
     Host,
     /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64.
@@ -587,20 +591,20 @@ impl HandshakeError {
         Some(match self {
             Self::NoHead | Self::Status(_) | Self::Accept => return None,
             Self::Malformed
-            | Self::Upgrade
-            | Self::Connection
             | Self::Subprotocol
             | Self::SubprotocolMissing
             | Self::Extension
             | Self::HttpVersion
             | Self::Target
+            | Self::TargetSpace
+            | Self::ProxyProtocol
             | Self::Host
             | Self::Key
             | Self::VersionMissing
             | Self::Body => 400,
             Self::Origin => 403,
             Self::Method => 405,
-            Self::Version => 426,
+            Self::Upgrade | Self::Connection | Self::Version => 426,
             Self::HeadTooLarge | Self::TooManyHeaders => 431,
         })
     }
@@ -622,7 +626,11 @@ impl fmt::Display for HandshakeError {
             Self::Extension => "an extension was chosen that was not offered, or the list is malformed",
             Self::Method => "the method is not GET",
             Self::HttpVersion => "the version is not HTTP/1.1",
-            Self::Target => "the target is neither a path nor a URL of this host",
+            Self::Target => "the target is neither a path nor a ws, wss, http or https URL",
+            Self::TargetSpace => "the target contains a space: it must be written as %20",
+            Self::ProxyProtocol => {
+                "the client sent a PROXY protocol header, which is not supported: switch it off in the load balancer"
+            }
             Self::Host => "Host is missing, doubled or malformed",
             Self::Key => "Sec-WebSocket-Key is missing, doubled or malformed",
             Self::VersionMissing => "Sec-WebSocket-Version is missing",

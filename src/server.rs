@@ -7,9 +7,12 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     deadline::Deadline,
-    error::Error,
+    error::{Error, HandshakeError},
     exchange::{read_head, send_last},
-    handshake::{Reply, Request, head::HeadBuffer, headers::check_subprotocols, origin::check_origins},
+    handshake::{
+        Reply, Request, head::HeadBuffer, headers::check_subprotocols, origin::check_origins,
+        request::is_proxy_protocol,
+    },
     options::{AcceptOptions, HeadLimits},
     socket::Socket,
 };
@@ -117,11 +120,14 @@ async fn read_request<R>(read: &mut R, limits: HeadLimits) -> Result<(Request, V
 where
     R: AsyncRead + Unpin,
 {
-    let mut buffer = HeadBuffer::new(limits, Vec::new());
-    read_head(read, &mut buffer).await?;
+    let mut buffer = HeadBuffer::new(limits, Vec::new()).skip_empty_lines();
+    let whole = read_head(read, &mut buffer).await;
+    let is_proxy = is_proxy_protocol(buffer.received());
     let head = buffer.finish();
-    let request = Request::parse(&head)?;
-    Ok((request, head.leftover))
+    match whole.and_then(|()| Ok(Request::parse(&head)?)) {
+        Err(Error::Handshake { .. }) if is_proxy => Err(HandshakeError::ProxyProtocol.into()),
+        request => Ok((request?, head.leftover)),
+    }
 }
 
 #[cfg(test)]

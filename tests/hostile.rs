@@ -115,7 +115,11 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
         (with("websocket", "\r\n\twebsocket"), 400),
         (with("Host:", "Host :"), 400),
         (with("Host:", " Host:"), 400),
-        (format!("\r\n{}", valid()), 400),
+        (format!("\n{}", valid()), 400),
+        (format!("\r\n \r\n{}", valid()), 400),
+        ("\r\n".repeat(8 << 10), 431),
+        // Before the request, empty lines are ignored (RFC 9112 §2.2).
+        (format!("\r\n{}", valid()), 101),
         ("\0".repeat(100), 400),
         ("\u{16}\u{3}\u{1}\u{2}\0".to_owned(), 400),
         // Too much.
@@ -148,10 +152,10 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
         (with(": 13", ": 13, 8"), 426),
         (with(": 13", ":"), 426),
         (with("Sec-WebSocket-Version: 13\r\n", ""), 400),
-        (with("Upgrade: websocket\r\n", "Upgrade: h2c\r\n"), 400),
-        (with("Connection: Upgrade", "Connection: close"), 400),
-        (with("Connection: Upgrade\r\n", ""), 400),
-        (with("Upgrade: websocket\r\n", ""), 400),
+        (with("Upgrade: websocket\r\n", "Upgrade: h2c\r\n"), 426),
+        (with("Connection: Upgrade", "Connection: close"), 426),
+        (with("Connection: Upgrade\r\n", ""), 426),
+        (with("Upgrade: websocket\r\n", ""), 426),
         (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), 400),
         // The drafts before the RFC.
         (and("Sec-WebSocket-Key1: 1 2\r\nSec-WebSocket-Key2: 1 2\r\nContent-Length: 8"), 400),
@@ -178,8 +182,12 @@ fn every_hostile_head_gets_its_answer_and_nobody_else_notices() {
         // Where to.
         (start("GET http://h/ HTTP/1.1"), 101),
         (start("GET HTTP://H:80 HTTP/1.1"), 101),
-        (start("GET http://other/ HTTP/1.1"), 400),
-        (start("GET http://h:8080/ HTTP/1.1"), 400),
+        (start("GET ws://h/ HTTP/1.1"), 101),
+        // The host of the target counts, `Host` does not (RFC 9112 §3.2.2).
+        (start("GET http://other/ HTTP/1.1"), 101),
+        (start("GET http://other/ HTTP/1.1\r\nOrigin: http://other"), 101),
+        (start("GET http://other/ HTTP/1.1\r\nOrigin: http://h"), 403),
+        (start("GET http://other/ HTTP/1.1\r\nHost: other"), 400),
         (start("GET http://user@h/ HTTP/1.1"), 400),
         (start("GET ftp://h/ HTTP/1.1"), 400),
         (start("GET * HTTP/1.1"), 400),

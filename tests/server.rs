@@ -272,7 +272,7 @@ fn what_is_no_websocket_is_answered_and_seen() {
         (format!("POST / HTTP/1.1\r\n{KEYED}"), "405", HandshakeError::Method),
         (format!("GET / HTTP/1.0\r\n{KEYED}"), "400", HandshakeError::HttpVersion),
         (format!("GET / HTTP/1.1\r\nOrigin: http://evil\r\n{KEYED}"), "403", HandshakeError::Origin),
-        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), "400", HandshakeError::Upgrade),
+        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), "426", HandshakeError::Upgrade),
         ("nonsense\r\n\r\n".to_owned(), "400", HandshakeError::Malformed),
         (format!("GET / HTTP/1.1\r\n{}", KEYED.replace(": 13", ": 8")), "426", HandshakeError::Version),
         (format!("GET / HTTP/1.1\r\nContent-Length: 1\r\n{KEYED}"), "400", HandshakeError::Body),

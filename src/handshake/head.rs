@@ -28,6 +28,9 @@ pub(crate) struct HeadBuffer {
     /// How many lines have ended, and how long the one that has not is.
     lines: usize,
     line_len: usize,
+    /// Whether empty lines may come before the first, and where the first begins.
+    skips_empty_lines: bool,
+    start: usize,
     limits: HeadLimits,
     #[cfg(test)]
     work: usize,
@@ -43,10 +46,24 @@ impl HeadBuffer {
             previous: 0,
             lines: 0,
             line_len: 0,
+            skips_empty_lines: false,
+            start: 0,
             limits,
             #[cfg(test)]
             work: 0,
         }
+    }
+
+    /// Ignores empty lines before the head ([RFC 9112 §2.2](https://www.rfc-editor.org/rfc/rfc9112#section-2.2)). They count
+    /// as bytes of it.
+    pub(crate) const fn skip_empty_lines(mut self) -> Self {
+        self.skips_empty_lines = true;
+        self
+    }
+
+    /// Everything that was received, whether it is a head or not.
+    pub(crate) fn received(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
     }
 
     /// Room for more bytes, never empty. It is zeroed once, however few bytes arrive at a time.
@@ -80,6 +97,7 @@ impl HeadBuffer {
                     }
                 }
                 (b'\r', b'\n') if self.lines > 0 => return Ok(true),
+                (b'\r', b'\n') if self.skips_empty_lines => self.start = self.scanned,
                 // A line that ends in anything but CR LF ends elsewhere for whoever stands in between.
                 (b'\r', _) | (_, b'\n' | b'\0') => return Err(HandshakeError::Malformed),
                 (_, b'\r') => {}
@@ -97,6 +115,7 @@ impl HeadBuffer {
     pub(crate) fn finish(mut self) -> Head {
         self.bytes.truncate(self.filled);
         let leftover = self.bytes.split_off(self.scanned.min(self.filled));
+        self.bytes.drain(..self.start.min(self.bytes.len()));
         Head {
             bytes: self.bytes,
             headers: self.lines.saturating_sub(1),

@@ -163,14 +163,6 @@ fn are_labels(text: &str) -> bool {
     text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_label))
 }
 
-/// Whether an absolute URL with this scheme and authority is at the host that `Host` names.
-pub(crate) fn is_at_host(scheme: &str, authority: &str, host: &str) -> bool {
-    match (parse_authority(authority), parse_authority(host)) {
-        (Some(authority), Some(host)) => Origin { scheme, authority }.is_at(host),
-        _ => false,
-    }
-}
-
 /// Whether everything that the server allows has one of the forms of [`Origins::list`].
 pub(crate) fn check_origins(origins: &Origins) -> Result<(), Error> {
     let Policy::List(list) = origins.policy() else { return Ok(()) };
@@ -193,7 +185,7 @@ pub(crate) fn check_origin(request: &Request, origins: &Origins) -> Result<(), H
     if matches!(origins.policy(), Policy::Any) || !headers.contains("origin") {
         return Ok(());
     }
-    let (Some(origin), Some(host)) = (headers.get_only("origin"), headers.get_only("host")) else {
+    let (Some(origin), Some(host)) = (headers.get_only("origin"), request.host()) else {
         return Err(HandshakeError::Origin);
     };
     let allowed = match origins.policy() {

@@ -62,13 +62,13 @@ impl Reply {
 
     /// The answer to a request that breaks a rule; `None`, where it is not a server's to answer.
     pub(crate) fn refusal(error: HandshakeError, request: Option<&Request>) -> Option<Self> {
-        let names_version = matches!(error, HandshakeError::Version | HandshakeError::VersionMissing);
         let mut body = format!("{error}\n");
         if let (HandshakeError::Origin, Some(request)) = (error, request) {
-            let value = |name| request.header(name).unwrap_or("none");
-            body.push_str(&format!("Origin: {}\nHost: {}\n", value("origin"), value("host")));
+            let origin = request.header("origin").unwrap_or("none");
+            body.push_str(&format!("Origin: {origin}\nHost: {}\n", request.host().unwrap_or("none")));
         }
-        let reply = Self { names_version, ..Self::text(error.status()?, body) };
+        let mut reply = Self::text(error.status()?, body);
+        reply.names_version |= error == HandshakeError::VersionMissing;
         Some(if error == HandshakeError::Method { reply.header("Allow", "GET") } else { reply })
     }
 

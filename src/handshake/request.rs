@@ -16,7 +16,7 @@ use super::{
     head::Head,
     headers::{Headers, check_headers, check_subprotocols, describe_char, is_token, trim},
     key::is_key,
-    origin::{is_at_host, is_authority},
+    origin::is_authority,
 };
 
 /// What a client asked for: a request for a WebSocket, or any other HTTP request. `Debug` does not show the values of
@@ -99,6 +99,17 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.parts.headers.get(name)
+    }
+
+    /// The host that the request is for, with the port if there is one, as they came: those of an absolute URL as the
+    /// target, which proxies write, and otherwise those of `Host`
+    /// ([RFC 9112 §3.2.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2)). `None`: there is no `Host`, or several.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match split_absolute(&self.parts.target) {
+            Some((authority, _)) => Some(authority),
+            None => self.parts.headers.get_only("host"),
+        }
     }
 
     /// The names and values of the cookies
@@ -185,6 +196,9 @@ impl Request {
         let mut parsed = httparse::Request::new(&mut room);
         match parsed.parse(&head.bytes) {
             Ok(httparse::Status::Complete(_)) => {}
+            Err(httparse::Error::Version) if has_space_in_target(&head.bytes) => {
+                return Err(HandshakeError::TargetSpace);
+            }
             Err(httparse::Error::Version) => return Err(HandshakeError::HttpVersion),
             _ => return Err(HandshakeError::Malformed),
         }
@@ -192,8 +206,8 @@ impl Request {
             return Err(HandshakeError::Malformed);
         };
         let pathname = match split_absolute(target) {
-            Some((_, _, pathname)) if pathname.starts_with('/') => pathname.to_owned(),
-            Some((_, _, query)) => format!("/{query}"),
+            Some((_, pathname)) if pathname.starts_with('/') => pathname.to_owned(),
+            Some((_, query)) => format!("/{query}"),
             None => target.to_owned(),
         };
         let parts = Parts {
@@ -224,14 +238,25 @@ impl fmt::Debug for Request {
     }
 }
 
-/// The scheme, the authority and the rest of an absolute `http` or `https` URL.
-fn split_absolute(target: &str) -> Option<(&str, &str, &str)> {
+/// The authority and the rest of an absolute URL of the web.
+fn split_absolute(target: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return None;
-    }
-    let (authority, pathname) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    Some((scheme, authority, pathname))
+    let is_known = ["ws", "wss", "http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    is_known.then(|| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
+}
+
+/// Whether there is more than one word between the method and the version of HTTP.
+fn has_space_in_target(head: &[u8]) -> bool {
+    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let words: Vec<_> = line.split(|&byte| byte == b' ').collect();
+    matches!(*words, [_, _, _, .., version] if version.starts_with(b"HTTP/"))
+}
+
+/// Whether this is the start of the PROXY protocol, in its textual or its binary version.
+pub(crate) fn is_proxy_protocol(received: &[u8]) -> bool {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let start = received.get(..SIGNATURE.len()).unwrap_or(received);
+    received.starts_with(b"PROXY ") || start.len() > 4 && SIGNATURE.starts_with(start)
 }
 
 /// Whether this is the opening handshake of a client
@@ -247,14 +272,16 @@ pub(crate) fn check_request(request: &Request) -> Result<(), HandshakeError> {
         return Err(HandshakeError::HttpVersion);
     }
     // §4.2.1: "A |Host| header field containing the server's authority."
-    let host = headers.get_only("host").filter(|host| is_authority(host)).ok_or(HandshakeError::Host)?;
+    if !headers.get_only("host").is_some_and(is_authority) {
+        return Err(HandshakeError::Host);
+    }
     // §4.1: "The "Request-URI" part of the request MUST match the /resource name/ defined in Section 3 (a
-    // relative URI) or be an absolute http/https URI".
-    let target_is_ours = match split_absolute(&request.parts.target) {
-        Some((scheme, authority, _)) => is_at_host(scheme, authority, host),
+    // relative URI) or be an absolute http/https URI". RFC 9112 §3.2.2: the host of an absolute one counts, not |Host|.
+    let is_target = match split_absolute(&request.parts.target) {
+        Some((authority, _)) => is_authority(authority),
         None => request.parts.target.starts_with('/'),
     };
-    if !target_is_ours || !request.parts.target.is_ascii() || request.parts.target.contains('#') {
+    if !is_target || !request.parts.target.is_ascii() || request.parts.target.contains('#') {
         return Err(HandshakeError::Target);
     }
     // §4.2.1: "An |Upgrade| header field containing the value "websocket", treated as an ASCII

@@ -182,8 +182,8 @@ pub(crate) enum Policy {
 type Predicate = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 impl Origins {
-    /// Pages of the server itself: the host and port of `Origin` must be those of `Host`, where a default
-    /// port may be left out. This is the default. Forwarded headers are never trusted, so a proxy must pass
+    /// Pages of the server itself: the host and port of `Origin` must be those of [`Request::host`](crate::Request::host),
+    /// where a default port may be left out. This is the default. Forwarded headers are never trusted, so a proxy must pass
     /// `Host` on.
     #[must_use]
     pub fn same() -> Self {
@@ -216,7 +216,8 @@ impl Origins {
         Self(Policy::List(origins.into_iter().map(Into::into).collect()))
     }
 
-    /// The pages for which the function gives `true`. Its arguments are the values of `Origin` and `Host`.
+    /// The pages for which the function gives `true`. Its arguments are the value of `Origin` and
+    /// [`Request::host`](crate::Request::host).
     #[must_use]
     pub fn predicate(allows: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         Self(Policy::Predicate(Arc::new(allows)))

@@ -69,23 +69,29 @@ fn method_is_get_and_version_is_at_least_1_1() {
 }
 
 /// §4.2.1: "a "Request-URI" that should be interpreted as a /resource name/ defined in Section 3 (or an
-/// absolute HTTP/HTTPS URI containing the /resource name/)". GHSA-c4j6-fc7j-m34r: any other host was
-/// forwarded to.
+/// absolute HTTP/HTTPS URI containing the /resource name/)". RFC 9112 §3.2.2: "When an origin server receives a request
+/// with an absolute-form of request-target, the origin server MUST ignore the received Host header field (if any)".
 #[test]
-fn target_is_a_path_or_a_url_of_the_same_host() {
-    for (target, pathname) in [
-        ("/", "/"),
-        ("/a?b", "/a?b"),
-        ("//a", "//a"),
-        ("/http://other/", "/http://other/"),
-        ("http://example.com", "/"),
-        ("http://example.com/a?b", "/a?b"),
-        ("https://EXAMPLE.com?b", "/?b"),
-        ("HTTPS://example.com:443/", "/"),
+fn target_is_a_path_or_a_url_whose_host_takes_the_place_of_host() {
+    for (target, pathname, host) in [
+        ("/", "/", "example.com"),
+        ("/a?b", "/a?b", "example.com"),
+        ("//a", "//a", "example.com"),
+        ("/http://other/", "/http://other/", "example.com"),
+        ("/ws://other/", "/ws://other/", "example.com"),
+        ("http://example.com", "/", "example.com"),
+        ("http://example.com/a?b", "/a?b", "example.com"),
+        ("https://EXAMPLE.com?b", "/?b", "EXAMPLE.com"),
+        ("HTTPS://example.com:443/", "/", "example.com:443"),
+        ("ws://example.com/chat", "/chat", "example.com"),
+        ("WSS://[::1]:8080?b", "/?b", "[::1]:8080"),
+        ("http://other/", "/", "other"),
+        ("http://example.com:81/", "/", "example.com:81"),
     ] {
         let line = format!("GET {target} HTTP/1.1");
         assert_eq!(check_with(&line), Ok(()), "{target}");
-        assert_eq!(parse(&[&line]).unwrap().pathname(), pathname);
+        let request = parse(&[&line, VALID[1]]).unwrap();
+        assert_eq!((request.pathname(), request.host()), (pathname, Some(host)));
     }
     for target in [
         "*",
@@ -93,12 +99,14 @@ fn target_is_a_path_or_a_url_of_the_same_host() {
         "example.com",
         "a",
         "?a",
-        "http://other/",
-        "http://example.com:81/",
         "http:///",
+        "ws://",
+        "wss:///chat",
         "http://u@example.com/",
-        "ws://example.com/",
+        "ws://u:p@example.com/",
+        "ws://example.com:99999/",
         "ftp://example.com/",
+        "wsx://example.com/",
         "http:/example.com",
         "/a#b",
         "/é",
