@@ -99,6 +99,8 @@ enum Stage {
 
 impl<S: Source, K: Outlet> Read<S, K> {
     pub(crate) fn new(source: S, shared: Arc<Shared<K>>, settings: &Settings) -> Self {
+        // What came behind the head of the opening handshake.
+        shared.counts.bytes_in.store(source.received(), Ordering::Relaxed);
         Self {
             source: Some(Box::new(source)),
             shared,
@@ -414,7 +416,10 @@ impl<S: Source, K: Outlet> Read<S, K> {
                     *discarded = DRAIN_LEN;
                     return Poll::Ready(());
                 }
-                Poll::Ready(count) => *discarded += count,
+                Poll::Ready(count) => {
+                    *discarded += count;
+                    self.shared.counts.bytes_in.store(source.received(), Ordering::Relaxed);
+                }
                 Poll::Pending => return self.poll_flags(cx, Flags::STOP),
             }
         }
@@ -437,6 +442,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
                 Poll::Ready(count) => {
                     *discarded += count;
                     *ended = *discarded >= DRAIN_LEN;
+                    self.shared.counts.bytes_in.store(source.received(), Ordering::Relaxed);
                 }
                 Poll::Pending => return Poll::Pending,
             }

@@ -79,7 +79,7 @@ pub(crate) struct Counts {
 pub struct Stats {
     /// Frames received and yielded, control frames included.
     pub frames_in: u64,
-    /// Bytes received, headers included.
+    /// Bytes received after the opening handshake, headers included, those that were thrown away at the end too.
     pub bytes_in: u64,
     /// Bytes of the payloads of the frames yielded, after inflating.
     pub payload_in: u64,

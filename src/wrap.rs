@@ -225,7 +225,11 @@ where
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.staged = None;
         Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
-            Some(Ok(message)) => wire_len(&message),
+            Some(Ok(message)) => {
+                let len = wire_len(&message);
+                self.received += len as u64;
+                len
+            }
             _ => 0,
         })
     }
