@@ -116,7 +116,7 @@ async fn send(mut lines: BoxStream<'_, io::Result<String>>, write: &mut Write) -
     while let Some(line) = lines.next().await {
         match write.text(line?).await {
             // What the peer still has to say is read all the same.
-            Err(coro_websocket::Error::Closed) => break,
+            Err(coro_websocket::Error::Closed(_)) => break,
             sent => sent?,
         };
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, io, sync::Arc};
 
-use crate::{frame::Message, handshake::Response};
+use crate::{
+    frame::{CloseFrame, Message},
+    handshake::Response,
+};
 
 mod quoted;
 
@@ -40,8 +43,9 @@ pub enum Error {
         /// The explanation, with the value.
         text: Arc<str>,
     },
-    /// The caller: the connection is closing or closed, nothing more can be sent.
-    Closed,
+    /// The caller: the connection is closing or closed, nothing more can be sent. With the Close frame of the peer, if
+    /// one has been read: the peer closed the connection, for that reason.
+    Closed(Option<Arc<CloseFrame>>),
     /// The caller: a [`Write`](crate::Write) was dropped in the middle of a fragmented message, which nobody
     /// can finish. The connection has failed for all its holders.
     Abandoned,
@@ -169,10 +173,19 @@ impl Error {
             Self::TimedOut(Phase::Dns | Phase::Connect) => -5,
             Self::TimedOut(Phase::Tls | Phase::Handshake) => -6,
             Self::Tls(_) => -11,
-            Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed => -10,
+            Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed(_) => -10,
             Self::Protocol { .. } | Self::Limit { .. } | Self::Reported { .. } | Self::Invalid { .. } => -16,
             Self::Options { .. } | Self::Abandoned | Self::ReaderGone => return None,
         })
+    }
+
+    /// The Close frame that the peer sent, if this error says that the peer closed the connection.
+    #[must_use]
+    pub fn close_frame(&self) -> Option<&CloseFrame> {
+        match self {
+            Self::Closed(received) => received.as_deref(),
+            _ => None,
+        }
     }
 
     /// The server's answer, when it refused the opening handshake.
@@ -202,7 +215,14 @@ impl fmt::Display for Error {
         match self {
             Self::Url { text, .. } | Self::Options { text, .. } => f.write_str(text),
             Self::Invalid { text, .. } => write!(f, "this frame cannot be sent: {text}"),
-            Self::Closed => f.write_str("the connection is closed for sending"),
+            Self::Closed(None) => f.write_str("the connection is closed for sending"),
+            Self::Closed(Some(close)) => {
+                write!(f, "the peer closed the connection: {}", close.code)?;
+                if let Some(meaning) = close.code.meaning() {
+                    write!(f, " ({meaning})")?;
+                }
+                if close.reason.is_empty() { Ok(()) } else { write!(f, ", reason {:?}", close.reason) }
+            }
             Self::Abandoned => f.write_str("a writer was dropped in the middle of a fragmented message"),
             Self::ReaderGone => f.write_str("no pong can be awaited, the reader was dropped"),
             Self::Protocol { text, .. } => write!(f, "the peer broke the protocol: {text}"),

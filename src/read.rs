@@ -40,7 +40,7 @@ const DRAIN_LEN: usize = 1 << 20;
 ///
 /// - After a Ping: the Pong is buffered, then the Ping is yielded.
 /// - After a Close: the echo is sent, then the Close is yielded, then the stream ends.
-/// - After our own Close: data is yielded until the peer's Close, control frames are not answered.
+/// - After our own Close: data is yielded and Pings are answered until the peer's Close.
 /// - After a violation: the peer gets a Close frame that says so, then comes the error, then the end.
 /// - When the transport ends without a Close frame from either side: [`Error::Lost`], then the end.
 ///
@@ -316,18 +316,19 @@ impl<S: Source, K: Outlet> Read<S, K> {
             return true;
         }
         match frame.opcode {
-            Opcode::PING if self.auto_pong && !self.shared.signals.has(Flags::CLOSING) => {
+            Opcode::PING if self.auto_pong => {
                 self.shared.post_pong(Bytes::copy_from_slice(frame.payload));
             }
             Opcode::CLOSE => {
                 let close = frame.to_message();
-                self.shared.on_close_received(close.as_close().ok().flatten());
+                let received = close.as_close().ok().flatten();
                 if self.shared.signals.has(Flags::CLOSING) {
+                    self.shared.on_close_received(received, None);
                     self.stage = Stage::Ending { discarded: 0 };
                 } else {
                     // §5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame,
                     // the endpoint MUST send a Close frame in response."
-                    self.shared.post_close(close);
+                    self.shared.on_close_received(received, Some(close));
                     self.stage = Stage::Echoing;
                     return false;
                 }
@@ -431,7 +432,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
         let flushed = self.poll_flags(cx, Flags::SHUT | Flags::WRITE_FAILED | Flags::STOP).is_ready();
         let stopped = self.shared.signals.has(Flags::STOP);
         let Stage::Failing { error, discarded, ended } = &mut self.stage else {
-            return Poll::Ready(Error::Closed);
+            return Poll::Ready(Error::Closed(None));
         };
         while let Some(source) = &mut self.source
             && !*ended

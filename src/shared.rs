@@ -117,6 +117,8 @@ struct Slots {
 struct Ending {
     /// The echo of a Close, or ours after a violation, to be sent.
     close: Option<Message>,
+    /// Why nothing may follow that Close, or ours if it was sent before.
+    refused: Option<Error>,
     /// The error that `Read` is to fail the connection with; a Close frame has been queued.
     failing: Option<Error>,
     write_error: Option<Error>,
@@ -219,7 +221,7 @@ impl<K> After<K> {
 }
 
 impl<K: Outlet> Sending<K> {
-    /// Whether frames may still be accepted.
+    /// Whether frames of the caller may still be accepted.
     #[inline]
     fn check_open(&self) -> Result<(), Error> {
         if self.refused.is_none() && self.failed.is_none() && self.close_end.is_none() {
@@ -231,7 +233,18 @@ impl<K: Outlet> Sending<K> {
     #[cold]
     fn why_not_open(&self) -> Error {
         // What was refused first is why the rest has failed.
-        self.refused.as_ref().or(self.failed.as_ref()).cloned().unwrap_or(Error::Closed)
+        self.refused.as_ref().or(self.failed.as_ref()).cloned().unwrap_or(Error::Closed(None))
+    }
+
+    /// Whether the transport failed, as opposed to a connection that is open or was closed.
+    fn has_failed(&self) -> bool {
+        self.failed.as_ref().is_some_and(|error| !matches!(error, Error::Closed(_)))
+    }
+
+    /// Whether Pings are still answered: after our own Close too, until the peer's Close has been read or the
+    /// connection fails.
+    fn is_answering(&self) -> bool {
+        self.refused.is_none() && self.failed.is_none()
     }
 
     /// How many bytes of frames the transport has taken and flushed.
@@ -424,8 +437,14 @@ impl<K: Outlet> Shared<K> {
         self.settle();
     }
 
+    /// The connection fails: our Close is the last frame that goes out.
     pub(crate) fn post_close(&self, close: Message) {
-        lock(&self.slots).ending().close = Some(close);
+        {
+            let mut slots = lock(&self.slots);
+            let ending = slots.ending();
+            ending.close = Some(close);
+            ending.refused.get_or_insert(Error::Closed(None));
+        }
         self.signals.raise(Flags::REPLIES);
         self.settle();
     }
@@ -437,8 +456,22 @@ impl<K: Outlet> Shared<K> {
         self.settle();
     }
 
-    pub(crate) fn on_close_received(&self, said: Option<CloseFrame>) {
-        lock(&self.slots).ending().close_frames.received = said;
+    /// The peer has sent its Close. `echo` is the answer, unless our own Close was sent before.
+    pub(crate) fn on_close_received(&self, received: Option<CloseFrame>, echo: Option<Message>) {
+        {
+            let mut slots = lock(&self.slots);
+            let ending = slots.ending();
+            ending.close = echo;
+            ending.refused = Some(Error::Closed(received.clone().map(Arc::new)));
+            ending.close_frames.received = received;
+        }
+        self.signals.raise(Flags::REPLIES);
+        self.settle();
+    }
+
+    /// The error for a caller who waits for something that the end of the connection has made impossible.
+    pub(crate) fn closed(&self) -> Error {
+        Error::Closed(self.close_frames().received.map(Arc::new))
     }
 
     /// The connection is over: both Closes are through, or it failed.

@@ -116,7 +116,7 @@ impl Socket {
     }
 
     fn handle(&self) -> Result<Arc<dyn Handle>, Error> {
-        self.handle.upgrade().ok_or(Error::Closed)
+        self.handle.upgrade().ok_or(Error::Closed(None))
     }
 }
 

@@ -73,7 +73,8 @@ impl<K: Outlet> Write<K> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the connection goes on.
-    /// [`Error::Closed`], [`Error::Io`], [`Error::Abandoned`] when nothing can be sent any more.
+    /// [`Error::Closed`], [`Error::Io`], [`Error::Abandoned`] when nothing can be sent any more. Once the peer's Close
+    /// has been read it is [`Error::Closed`] with that Close, also where the transport fails.
     ///
     /// # Cancel safety
     ///
@@ -194,7 +195,7 @@ impl<K: Outlet> Write<K> {
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         let shared = Arc::clone(&self.shared);
         let gone = || {
-            if shared.signals.has(Flags::READER_GONE) { Err(Error::ReaderGone) } else { Err(Error::Closed) }
+            if shared.signals.has(Flags::READER_GONE) { Err(Error::ReaderGone) } else { Err(shared.closed()) }
         };
         let ended = || shared.signals.look() & (Flags::READER_GONE | Flags::STOP) != 0;
         if ended() {

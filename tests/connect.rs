@@ -56,7 +56,7 @@ fn connection_opens_and_tells_of_its_socket() {
         drop((read, write));
         assert!(!socket.is_alive(), "the handle is weak");
         assert_eq!(socket.peer_addr(), Some(address));
-        assert!(matches!(socket.shutdown(Shutdown::Both), Err(Error::Closed)));
+        assert!(matches!(socket.shutdown(Shutdown::Both), Err(Error::Closed(_))));
     });
     server.join().unwrap();
 }

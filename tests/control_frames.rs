@@ -184,21 +184,21 @@ fn a_pong_goes_out_while_a_large_frame_of_a_writer_is_blocked() {
     assert!(poll_once(&mut sending).is_ready());
 }
 
-/// §5.5.1: "The application MUST NOT send any more data frames after sending a Close frame." Nor does the crate answer
-/// control frames then.
+/// §5.5.1: "The application MUST NOT send any more data frames after sending a Close frame." Control frames of the
+/// caller are refused as well; the answers to Pings are in `pings_while_closing.rs`.
 #[test]
-fn after_our_close_pings_are_yielded_and_not_answered() {
+fn after_our_close_control_frames_are_yielded_and_the_caller_sends_none() {
     for role in ROLES {
         let ((mut read, mut write), mut far) = alone(1024, WrapOptions::new(role));
         drive(write.close_with(1000, "")).unwrap();
-        far.put(&wire::to(role, wire::PING, "too late"));
+        far.put(&wire::to(role, wire::PING, "answered"));
         far.put(&wire::to(role, wire::PONG, ""));
         assert_eq!((take(&mut read).opcode, take(&mut read).opcode), (Opcode::PING, Opcode::PONG));
         assert!(poll_once(&mut read.next()).is_pending());
-        assert!(matches!(drive(write.pong("")), Err(Error::Closed)));
-        assert!(matches!(drive(write.ping()), Err(Error::Closed)));
+        assert!(matches!(drive(write.pong("")), Err(Error::Closed(_))));
+        assert!(matches!(drive(write.ping()), Err(Error::Closed(_))));
         let sent = far.frames();
-        assert_eq!(sent.len(), 1);
+        assert_eq!((sent.len(), sent[1].first), (2, wire::PONG));
         assert_eq!(sent[0].close_code(), 1000);
     }
 }
@@ -234,8 +234,8 @@ fn ping_resolves_without_checks_too_and_errs_when_there_is_nothing_to_read_any_m
     assert!(poll_once(&mut pinging).is_pending());
     drop(far.output);
     assert!(drive(read.next()).is_none());
-    assert!(matches!(drive(pinging), Err(Error::Closed)));
-    assert!(matches!(drive(write.ping()), Err(Error::Closed)), "nobody is left to see the Pong");
+    assert!(matches!(drive(pinging), Err(Error::Closed(_))));
+    assert!(matches!(drive(write.ping()), Err(Error::Closed(_))), "nobody is left to see the Pong");
     drive(write.text("a relay may still write")).unwrap();
 }
 
@@ -298,7 +298,7 @@ fn ping_errs_when_read_is_gone_or_goes_or_ends() {
     assert!(poll_once(&mut pinging).is_pending());
     drop(far.output);
     assert!(matches!(drive(read.next()), Some(Err(Error::Lost))));
-    assert!(matches!(drive(pinging), Err(Error::Closed)));
+    assert!(matches!(drive(pinging), Err(Error::Closed(_))));
     assert!(drive(write.ping()).is_err());
 }
 

@@ -184,8 +184,8 @@ fn abort_ends_both_halves_at_once_and_loses_what_is_buffered() {
         assert_eq!(write.buffered(), 0);
         assert!(drive(read.next()).is_none(), "what was asked for is no error");
         assert!(drive(read.next()).is_none() && read.is_terminated());
-        assert!(matches!(drive(write.text("late")), Err(Error::Closed)));
-        assert!(matches!(drive(write.ping()), Err(Error::Closed)));
+        assert!(matches!(drive(write.text("late")), Err(Error::Closed(_))));
+        assert!(matches!(drive(write.ping()), Err(Error::Closed(_))));
         assert!(!read.close_frames().is_clean());
     }
 }
@@ -196,8 +196,8 @@ fn abort_wakes_a_parked_read_and_a_blocked_writer() {
     let (mut blocked, mut pinging) = (write.clone(), write.clone());
     drive(async {
         let reading = async { assert!(read.next().await.is_none()) };
-        let sending = async { assert!(matches!(blocked.text("stuck").await, Err(Error::Closed))) };
-        let pinging = async { assert!(matches!(pinging.ping().await, Err(Error::Closed))) };
+        let sending = async { assert!(matches!(blocked.text("stuck").await, Err(Error::Closed(_)))) };
+        let pinging = async { assert!(matches!(pinging.ping().await, Err(Error::Closed(_)))) };
         let aborting = async {
             for _ in 0..5 {
                 common::drive::pause().await;

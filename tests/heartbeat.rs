@@ -142,7 +142,7 @@ fn silence_after_a_ping_is_an_error_and_then_the_end() {
         let next = read.next().await;
         assert!(matches!(next, Some(Err(Error::TimedOut(Phase::Heartbeat)))), "{next:?}");
         assert!(read.next().await.is_none());
-        assert!(matches!(write.text("late").await, Err(Error::Closed)));
+        assert!(matches!(write.text("late").await, Err(Error::Closed(_))));
     });
     let sent = frames(&mut far);
     let (close, pings) = sent.split_last().unwrap();

@@ -246,12 +246,12 @@ fn a_close_passes_an_open_message_and_what_waits_for_it_fails() {
     let mut waiting = Box::pin(two.text("never sent"));
     assert!(poll_once(&mut waiting).is_pending());
     drive(three.close_with(1000, "")).unwrap();
-    assert!(matches!(drive(waiting), Err(Error::Closed)));
-    assert!(matches!(drive(one.send(Message::continuation("", true))), Err(Error::Closed)));
+    assert!(matches!(drive(waiting), Err(Error::Closed(_))));
+    assert!(matches!(drive(one.send(Message::continuation("", true))), Err(Error::Closed(_))));
     let sent: Vec<u8> = far.frames().iter().map(|frame| frame.first).collect();
     assert_eq!(sent, [wire::FIRST_TEXT, wire::CLOSE]);
     drop(one);
-    assert!(matches!(drive(two.text("late")), Err(Error::Closed)), "that was no desertion");
+    assert!(matches!(drive(two.text("late")), Err(Error::Closed(_))), "that was no desertion");
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn try_feed_hands_the_message_back_when_closed() {
     let ((_read, mut write), _far) = alone(1024, WrapOptions::server());
     drive(write.close_with(1000, "")).unwrap();
     let refused = write.try_feed("late").unwrap_err();
-    assert!(matches!(&refused, TryFeedError::Refused { error: Error::Closed, .. }));
+    assert!(matches!(&refused, TryFeedError::Refused { error: Error::Closed(_), .. }));
     assert_eq!(refused.into_message(), Message::text("late"));
 }
 
@@ -597,11 +597,11 @@ fn a_second_close_is_fine_and_changes_nothing_and_data_is_refused() {
         drive(SinkExt::close(&mut clone)).unwrap();
         assert!(write.is_closed() && clone.is_closed());
         for write in [&mut write, &mut clone] {
-            assert!(matches!(drive(write.text("late")), Err(Error::Closed)));
-            assert!(matches!(drive(write.feed("late")), Err(Error::Closed)));
-            assert!(matches!(drive(write.send(Message::ping(""))), Err(Error::Closed)));
-            assert!(matches!(drive(write.send(Message::pong(""))), Err(Error::Closed)));
-            assert!(matches!(drive(SinkExt::send(write, Message::text("late"))), Err(Error::Closed)));
+            assert!(matches!(drive(write.text("late")), Err(Error::Closed(_))));
+            assert!(matches!(drive(write.feed("late")), Err(Error::Closed(_))));
+            assert!(matches!(drive(write.send(Message::ping(""))), Err(Error::Closed(_))));
+            assert!(matches!(drive(write.send(Message::pong(""))), Err(Error::Closed(_))));
+            assert!(matches!(drive(SinkExt::send(write, Message::text("late"))), Err(Error::Closed(_))));
             drive(SinkExt::send(write, Message::close(1001, "a sink that knows no better"))).unwrap();
         }
         assert_eq!(sent(&mut far), texts(&[(wire::CLOSE, "\u{3}\u{fffd}first")]));
@@ -612,7 +612,7 @@ fn a_second_close_is_fine_and_changes_nothing_and_data_is_refused() {
         drive(async { while read.next().await.transpose().unwrap().is_some() {} });
         drive(clone.close_with(1000, "at last")).unwrap();
         drive(SinkExt::close(&mut clone)).unwrap();
-        assert!(matches!(drive(clone.text("later")), Err(Error::Closed)));
+        assert!(matches!(drive(clone.text("later")), Err(Error::Closed(_))));
     }
 }
 

@@ -64,7 +64,7 @@ fn tarantool_shutdown_is_the_whole_closing_handshake() {
         let (frames, ()) = join!(shutdown(&mut read, &mut write, 1000, "OK", SOON), reading);
         assert!(frames.unwrap().is_clean());
         assert!(write.is_closed());
-        assert!(matches!(write.text("more").await, Err(Error::Closed)));
+        assert!(matches!(write.text("more").await, Err(Error::Closed(_))));
         let close = far.close_frames().received.unwrap();
         assert_eq!((close.code, close.reason.as_str()), (CloseCode::NORMAL, "OK"));
     });

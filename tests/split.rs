@@ -247,7 +247,7 @@ where
             let rng = Rng::with_seed(seed ^ (end * WRITERS + writer) as u64);
             let work = move || match block_on(send_all(&run, end, writer, write, rng)) {
                 // The other end, or another clone, has closed.
-                Ok(()) | Err(Error::Closed | Error::Io(_)) if run.close_after.is_some() => {}
+                Ok(()) | Err(Error::Closed(_) | Error::Io(_)) if run.close_after.is_some() => {}
                 sent => sent.unwrap(),
             };
             spawn(format!("writer {end}.{writer}"), Box::new(work));
@@ -550,5 +550,5 @@ fn what_waits_for_room_is_refused_when_the_echo_of_a_close_comes_before_it() {
         FrameReader::new(&taken[..], WrapOptions::server()).map(|frame| frame.unwrap().opcode).collect(),
     );
     assert_eq!(frames, [Opcode::BINARY, Opcode::PONG, Opcode::CLOSE]);
-    assert!(matches!(sent, Poll::Ready(Err(Error::Closed))), "{sent:?}");
+    assert!(matches!(sent, Poll::Ready(Err(Error::Closed(_)))), "{sent:?}");
 }

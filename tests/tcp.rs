@@ -140,7 +140,7 @@ fn a_peer_that_ends_its_side_without_close_is_lost_and_all_is_let_go() {
         assert!(read.next().await.unwrap().is_ok());
         assert!(matches!(read.next().await, Some(Err(Error::Lost))));
         assert!(read.next().await.is_none());
-        assert!(matches!(write.text("late").await, Err(Error::Closed)));
+        assert!(matches!(write.text("late").await, Err(Error::Closed(_))));
     });
     assert!(far.join().unwrap().unwrap().is_empty(), "no Close was said to it");
 }

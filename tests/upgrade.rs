@@ -553,7 +553,7 @@ fn answer_is_given_once() {
         let refused = upgrade.accept(Accept::default()).await.map(|_| ()).unwrap_err();
         assert_eq!(refused.error.io_kind(), Some(std::io::ErrorKind::BrokenPipe));
         let refused = refused.upgrade.accept(Accept::default()).await.map(|_| ()).unwrap_err();
-        assert!(matches!(refused.error, Error::Closed));
-        assert!(matches!(refused.answer().await, Err(Error::Closed)));
+        assert!(matches!(refused.error, Error::Closed(_)));
+        assert!(matches!(refused.answer().await, Err(Error::Closed(_))));
     });
 }

@@ -441,7 +441,7 @@ fn every_kind_of_error_that_can_be_boxed_will_do() {
         assert!(matches!(drive(read.next()), Some(Err(Error::Transport(_)))));
     }
     both("a text", String::from("another"));
-    both(io::Error::other("io"), Error::Closed);
+    both(io::Error::other("io"), Error::Closed(None));
     both(Box::<dyn std::error::Error + Send + Sync>::from("boxed"), "a text");
 }
 

@@ -58,6 +58,28 @@ impl CloseCode {
         self.0
     }
 
+    /// The meaning of the code in the registry of the RFC, in a few words.
+    pub(crate) const fn meaning(self) -> Option<&'static str> {
+        Some(match self.0 {
+            1000 => "normal closure",
+            1001 => "going away",
+            1002 => "protocol error",
+            1003 => "unsupported data",
+            1005 => "no status code",
+            1006 => "abnormal closure",
+            1007 => "invalid data",
+            1008 => "policy violation",
+            1009 => "message too big",
+            1010 => "extension missing",
+            1011 => "internal error",
+            1012 => "service restart",
+            1013 => "try again later",
+            1014 => "bad gateway",
+            1015 => "TLS handshake failed",
+            _ => return None,
+        })
+    }
+
     /// Whether this code may stand in a Close frame: those the RFC and its registry define for the wire, and
     /// 3000 to 4999 ([RFC 6455 §7.4.2](https://www.rfc-editor.org/rfc/rfc6455#section-7.4.2)).
     #[must_use]

@@ -138,7 +138,7 @@ where
     /// and the subprotocol.
     async fn switch(&mut self, accept: &Accept) -> Result<(Settings, Option<String>), Error> {
         if self.answered {
-            return Err(Error::Closed);
+            return Err(Error::Closed(None));
         }
         self.check()?;
         let mut settings = accept.settings(&self.options.settings);
@@ -214,7 +214,7 @@ where
     /// Dropping the future drops the transport, and the client may have got a part of the answer.
     pub async fn respond(mut self, reply: Reply) -> Result<(), Error> {
         if self.answered {
-            return Err(Error::Closed);
+            return Err(Error::Closed(None));
         }
         let bytes = reply.encode(self.request.method() == "HEAD")?;
         self.answered = true;

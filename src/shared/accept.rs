@@ -125,7 +125,7 @@ impl<K: Outlet> Shared<K> {
         match (self.on_polled(sending, after, wakes, polled), *wire_len) {
             (Some(Poll::Ready(Ok(()))), Some(len)) => Poll::Ready(Ok(len)),
             (_, Some(len)) => self.poll_flushed(sending, after, id, cx).map_ok(|()| len),
-            (_, None) => Poll::Ready(Err(sending.check_open().err().unwrap_or(Error::Closed))),
+            (_, None) => Poll::Ready(Err(sending.why_not_open())),
         }
     }
 
@@ -291,10 +291,10 @@ impl<K: Outlet> Shared<K> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let Some(writer) = sending.writers.get(id) else {
-            return Poll::Ready(Err(Error::Closed));
+            return Poll::Ready(Err(sending.why_not_open()));
         };
         if writer.lost {
-            return Poll::Ready(Err(sending.check_open().err().unwrap_or(Error::Closed)));
+            return Poll::Ready(Err(sending.why_not_open()));
         }
         if writer.waiting {
             ready!(self.poll_drain(sending, after, id, u64::MAX, cx))?;
@@ -452,14 +452,14 @@ impl<K: Outlet> Shared<K> {
                 let mut close = Message { opcode: Opcode::CLOSE, ..Message::default() };
                 match sending.check_open() {
                     // Closed is what was asked for.
-                    Err(Error::Closed) => return Poll::Ready(Ok(())),
+                    Err(Error::Closed(_)) if !sending.has_failed() => return Poll::Ready(Ok(())),
                     open => open?,
                 }
                 self.accept(sending, after, id, &mut close)?;
             }
             let target = sending.close_end.unwrap_or(u64::MAX);
             match self.poll_drain(sending, after, id, target, cx) {
-                Poll::Ready(Err(Error::Closed)) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(Error::Closed(_))) if !sending.has_failed() => Poll::Ready(Ok(())),
                 flushed => flushed,
             }
         })

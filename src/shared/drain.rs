@@ -23,11 +23,8 @@ impl<K: Outlet> Shared<K> {
         target: u64,
     ) -> Poll<Result<(), Error>> {
         loop {
-            if let Some(error) = &sending.failed {
-                return Poll::Ready(Err(error.clone()));
-            }
-            let Some(outlet) = &sending.outlet else {
-                return Poll::Ready(Err(Error::Closed));
+            let Some(outlet) = sending.outlet.as_ref().filter(|_| sending.failed.is_none()) else {
+                return Poll::Ready(Err(sending.why_not_open()));
             };
             let target = target.min(outlet.accepted());
             if outlet.flushed() >= target && sending.shut != Shut::Wanted {
@@ -56,7 +53,7 @@ impl<K: Outlet> Shared<K> {
     ) -> Poll<Result<(), Error>> {
         let signals = &*self.signals;
         let Some(outlet) = &mut sending.outlet else {
-            return Poll::Ready(Err(Error::Closed));
+            return Poll::Ready(Err(sending.why_not_open()));
         };
         let (wakes, flushed) = (signals.transport_wakes(), outlet.flushed());
         let mut cx = Context::from_waker(&self.transport_waker);
@@ -181,7 +178,7 @@ impl<K: Outlet> Shared<K> {
             sending.flushed = outlet.flushed();
             after.dropped().transport = Some(outlet);
         }
-        sending.failed.get_or_insert(Error::Closed);
+        sending.failed.get_or_insert(Error::Closed(None));
         sending.waiting.clear();
         sending.alarm.disarm();
         lock(&self.slots).over = true;

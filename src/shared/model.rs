@@ -228,7 +228,7 @@ fn a_close_lets_those_go_who_wait_for_the_end_of_a_message() {
         match sent {
             Ok(_) => assert_eq!(said, "x a close"),
             Err(error) => {
-                assert!(matches!(error, Error::Closed));
+                assert!(matches!(error, Error::Closed(_)));
                 assert_eq!(said, "a close");
             }
         }
@@ -252,7 +252,7 @@ fn a_writer_dropped_in_mid_message_fails_the_connection_for_all() {
         match sent {
             Ok(_) => assert_eq!(said, "x a close"),
             Err(error) => {
-                assert!(matches!(error, Error::Abandoned | Error::Closed), "{error}");
+                assert!(matches!(error, Error::Abandoned | Error::Closed(_)), "{error}");
                 assert_eq!(said, "a close");
             }
         }
@@ -323,7 +323,7 @@ fn abort_lets_everybody_go() {
             assert!(write.is_closed());
         });
         assert!(read_to_end(&mut read).is_none());
-        assert!(matches!(sender.join().unwrap(), Err(Error::Closed)));
+        assert!(matches!(sender.join().unwrap(), Err(Error::Closed(_))));
         aborter.join().unwrap();
         assert!(lock(&peer.0).parts.len() <= 1);
     });

@@ -14,13 +14,17 @@ use crate::{
 impl<K: Outlet> Shared<K> {
     /// Takes what `Read` left in the slots.
     pub(super) fn place_replies(&self, sending: &mut Sending<K>, after: &mut After<K>) {
-        let (mut pongs, close, shut) = {
+        let (mut pongs, close, refused, shut) = {
             let mut slots = lock(&self.slots);
-            let close = slots.ending.as_mut().and_then(|ending| ending.close.take());
-            (std::mem::take(&mut slots.pongs), close, std::mem::take(&mut slots.shut))
+            let ending = slots.ending.as_mut();
+            let (close, refused) =
+                ending.map(|end| (end.close.take(), end.refused.take())).unwrap_or_default();
+            (std::mem::take(&mut slots.pongs), close, refused, std::mem::take(&mut slots.shut))
         };
         sending.pong_held = false;
-        if sending.check_open().is_ok() {
+        // §5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already
+        // received a Close frame."
+        if sending.is_answering() {
             while !pongs.is_empty() && sending.has_room(self.high_water) {
                 let Some(payload) = pongs.pop_front() else { break };
                 if self.push(sending, after, &mut Message::pong(payload)).is_err() {
@@ -39,6 +43,9 @@ impl<K: Outlet> Shared<K> {
         if let Some(close) = close {
             let _ = self.push_close(sending, after, close);
         }
+        if let Some(refused) = refused {
+            sending.refused.get_or_insert(refused);
+        }
         if shut && sending.shut == Shut::No {
             sending.shut = Shut::Wanted;
             self.signals.raise(Flags::FLUSH);
@@ -54,7 +61,7 @@ impl<K: Outlet> Shared<K> {
         message: &mut Message,
     ) -> Result<usize, Error> {
         let Some(outlet) = &mut sending.outlet else {
-            return Err(Error::Closed);
+            return Err(sending.why_not_open());
         };
         let payload_len = message.payload.len();
         let wire_len = match outlet.push(message) {
