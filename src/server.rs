@@ -18,6 +18,8 @@ use crate::{
 };
 
 mod arrivals;
+mod callers;
+mod handshakes;
 mod listening;
 mod upgrade;
 

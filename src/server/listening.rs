@@ -3,18 +3,13 @@
 use std::{
     fmt,
     net::SocketAddr,
-    panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    sync::{Arc, Weak},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures::{
-    future::{BoxFuture, FutureExt},
-    lock::Mutex as AsyncMutex,
-    stream::{FuturesUnordered, StreamExt},
-};
+use futures::future::BoxFuture;
 
 use crate::{
     deadline::Deadline,
@@ -29,8 +24,10 @@ use crate::{
 
 use super::{
     Upgrade,
-    arrivals::{Arrival, Arrivals, IN_A_ROW, give_way},
-    check_options, read_upgrade,
+    arrivals::{Arrival, Arrivals},
+    check_options,
+    handshakes::Handshakes,
+    read_upgrade,
 };
 
 /// A listening server.
@@ -68,32 +65,15 @@ use super::{
 /// ```
 pub struct Server {
     shared: Arc<Shared>,
-    /// What `accept` does side by side. Whoever has the lock does it for all who wait for it.
-    tasks: AsyncMutex<Tasks>,
+    handshakes: Handshakes,
 }
 
-struct Shared {
-    arrivals: Arrivals,
+pub(super) struct Shared {
+    pub(super) arrivals: Arrivals,
     hook: Mutex<Option<Hook>>,
 }
 
 type Hook = Arc<dyn Fn(&mut Request, Accept) -> Result<Accept, Reply> + Send + Sync>;
-
-#[derive(Default)]
-struct Tasks {
-    running: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Held by the one of them that waits for the next client.
-    waiting: Weak<()>,
-    /// How many were done since others had their turn.
-    in_a_row: u32,
-}
-
-/// How a task has ended.
-enum Done {
-    Arrived(Result<Option<Connecting>, Error>),
-    /// Connected, if the client was accepted.
-    Answered(Option<Box<Connection>>),
-}
 
 pub(crate) type Connection = (Request, Read, Write);
 
@@ -115,7 +95,7 @@ impl Server {
         let listeners = listen::bind(&addresses, &options).await?;
         let arrivals = Arrivals::new(listeners, options);
         let shared = Arc::new(Shared { arrivals, hook: Mutex::new(None) });
-        Ok(Self { shared, tasks: AsyncMutex::default() })
+        Ok(Self { shared, handshakes: Handshakes::default() })
     }
 
     /// Waits for the next client. What it gives is to be awaited for the request, best in a task of its own. `None`:
@@ -123,8 +103,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]: one of the sockets has stopped to listen and was given up; the others go on. Everything else
-    /// that goes wrong is [`ServerOptions::on_failure`]'s, and tried again.
+    /// [`Error::Io`]: none of the sockets listens any more; from then on the server is closed. Every other failure to
+    /// accept goes to [`ServerOptions::on_failure`] only: a socket that has stopped listening is given up while others
+    /// listen, and where accepting fails for another reason it is tried again after a pause, from 5 ms to one second.
     ///
     /// # Cancel safety
     ///
@@ -170,43 +151,10 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nobody: handshakes that have begun go on when this is called again. It can be called
-    /// from several tasks at once.
+    /// Dropping the future loses no client: handshakes that have begun go on when this is called again. Any number of
+    /// tasks can call it at once: each call that is polled does the handshakes of all, so none depends on another.
     pub async fn accept(&self) -> Result<Option<Connection>, Error> {
-        // Dropped after the lock has been let go.
-        let _forget = Forget(self);
-        let mut tasks = self.tasks.lock().await;
-        loop {
-            tasks.in_a_row += 1;
-            if tasks.in_a_row > IN_A_ROW {
-                tasks.in_a_row = 0;
-                give_way().await;
-            }
-            if tasks.waiting.strong_count() == 0 {
-                let waiting = Arc::new(());
-                tasks.waiting = Arc::downgrade(&waiting);
-                let shared = Arc::clone(&self.shared);
-                tasks.spawn(async move {
-                    let arrived = shared.incoming().await;
-                    drop(waiting);
-                    Done::Arrived(arrived)
-                });
-            }
-            match tasks.running.next().await {
-                Some(Done::Arrived(arrived)) => {
-                    let Some(connecting) = arrived? else {
-                        return Ok(None);
-                    };
-                    let shared = Arc::clone(&self.shared);
-                    let answer = async move { shared.answer(connecting).await.map(Box::new) };
-                    // A hook that panics must not take other clients with it.
-                    let answer = AssertUnwindSafe(answer).catch_unwind();
-                    tasks.spawn(answer.map(|answered| Done::Answered(answered.ok().flatten())));
-                }
-                Some(Done::Answered(Some(connection))) => return Ok(Some(*connection)),
-                Some(Done::Answered(None)) | None => {}
-            }
-        }
+        self.handshakes.next(&self.shared).await
     }
 
     /// As [`accept`](Self::accept), but for no longer than this.
@@ -280,6 +228,14 @@ impl Server {
         self.shared.admit(connecting.await?, &listener).await
     }
 
+    /// Ends one of the sockets, as if the system had: accepting from it fails from now on.
+    #[cfg(test)]
+    pub(crate) fn break_listener(&self, index: usize) {
+        if let Some(listener) = self.shared.arrivals.listeners().get(index) {
+            listener.shut();
+        }
+    }
+
     /// Something went wrong that nobody else sees.
     pub(crate) fn report(&self, peer: Option<SocketAddr>, error: &Error) {
         self.shared.arrivals.on_failure.call(peer, error);
@@ -289,25 +245,7 @@ impl Server {
     /// established connections live on. Further calls do nothing.
     pub fn close(&self) {
         self.shared.arrivals.close();
-        self.forget();
-    }
-
-    /// Drops whom nobody will ask for any more, unless another has the lock: it does the same when it lets go.
-    fn forget(&self) {
-        if self.shared.arrivals.is_closed()
-            && let Some(mut tasks) = self.tasks.try_lock()
-        {
-            *tasks = Tasks::default();
-        }
-    }
-}
-
-/// Whoever asked for clients does so no more.
-struct Forget<'a>(&'a Server);
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.0.forget();
+        self.handshakes.close();
     }
 }
 
@@ -317,20 +255,14 @@ impl Drop for Server {
     }
 }
 
-impl Tasks {
-    fn spawn(&self, task: impl Future<Output = Done> + Send + 'static) {
-        self.running.push(Box::pin(task));
-    }
-}
-
 impl Shared {
-    async fn incoming(&self) -> Result<Option<Connecting>, Error> {
+    pub(super) async fn incoming(&self) -> Result<Option<Connecting>, Error> {
         let arrival = self.arrivals.next().await?;
         Ok(arrival.map(|arrival| Connecting::new(arrival, Arc::clone(&self.arrivals.accept))))
     }
 
     /// Accepts the client, or tells it why not.
-    async fn answer(&self, connecting: Connecting) -> Option<Connection> {
+    pub(super) async fn answer(&self, connecting: Connecting) -> Option<Connection> {
         let peer = connecting.peer_addr();
         let listener = Arc::clone(&connecting.listener);
         let connection = match connecting.await {

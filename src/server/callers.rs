@@ -1,0 +1,63 @@
+//! The callers that await [`Server::accept`](super::Server::accept). Each may be dropped, or not be polled any more, at
+//! any time.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    task::{Wake, Waker},
+};
+
+use slab::Slab;
+
+use crate::sync::{Mutex, lock};
+
+/// The wakers of the callers that wait. It is a waker itself, which wakes all of them: if it woke only one, that one
+/// might not be polled again.
+#[derive(Default)]
+pub(super) struct Callers(Mutex<Slab<Option<Waker>>>);
+
+/// A caller, until it is dropped.
+pub(super) struct Caller<'a> {
+    callers: &'a Callers,
+    key: usize,
+}
+
+impl Callers {
+    pub(super) fn enter(&self) -> Caller<'_> {
+        Caller { callers: self, key: lock(&self.0).insert(None) }
+    }
+
+    pub(super) fn wake_all(&self) {
+        let wakers: Vec<_> = lock(&self.0).iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+        for waker in wakers {
+            // A waker that panics must not keep the others from being woken.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+}
+
+impl Wake for Callers {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}
+
+impl Caller<'_> {
+    /// Registers the caller for the next wake-up. Wakers are cloned and dropped without the lock.
+    pub(super) fn register(&self, waker: &Waker) {
+        let waker = waker.clone();
+        let replaced = lock(&self.callers.0).get_mut(self.key).and_then(|known| known.replace(waker));
+        drop(replaced);
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        let waker = lock(&self.callers.0).try_remove(self.key);
+        drop(waker);
+    }
+}
