@@ -34,7 +34,7 @@ pub use handler::{Handler, serve_handler};
 ///
 /// # Errors
 ///
-/// As [`Server::accept`].
+/// As [`Server::accept`], once the handlers that were running are done.
 ///
 /// # Cancel safety
 ///
@@ -66,7 +66,7 @@ where
     side_by_side(|| server.accept(), |connection| handle(server, &handler, connection)).await
 }
 
-/// Takes care of all who come, until nobody does.
+/// Takes care of all who come. Those who are there are taken care of to their end, even when nothing is accepted any more.
 async fn side_by_side<T, Next, Done>(
     next: impl Fn() -> Next,
     take_care: impl Fn(T) -> Done,
@@ -76,7 +76,7 @@ where
     Done: Future<Output = ()>,
 {
     let mut running = FuturesUnordered::new();
-    loop {
+    let ended = loop {
         let mut next = pin!(next());
         let came = poll_fn(|cx| {
             let came = next.as_mut().poll(cx);
@@ -84,13 +84,14 @@ where
             while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {}
             came
         });
-        match came.await? {
-            Some(one) => running.push(take_care(one)),
-            None => break,
+        match came.await {
+            Ok(Some(one)) => running.push(take_care(one)),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
         }
-    }
+    };
     while running.next().await.is_some() {}
-    Ok(())
+    ended
 }
 
 /// What becomes of one connection. Combinators hold the handler's future once; an `async` function would hold all that
@@ -113,4 +114,107 @@ where
             server.report(peer, &error);
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, ServerOptions, connect};
+    use futures::{channel::oneshot, executor::block_on, future::join};
+    use std::sync::{Arc, Mutex};
+
+    /// A server with some listeners, the errors that it reports, and a client for each listener.
+    fn server(listeners: usize) -> (Server, Arc<Mutex<Vec<String>>>, Vec<Options>) {
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&log);
+        let options = ServerOptions::default().on_failure(move |peer, error| {
+            assert_eq!(peer, None);
+            seen.lock().unwrap().push(error.to_string());
+        });
+        let server = block_on(Server::bind(vec!["127.0.0.1:0"; listeners], options)).unwrap();
+        let address =
+            |address: std::net::SocketAddr| Options::default().host("127.0.0.1").port(address.port());
+        let clients = server.local_addrs().into_iter().map(address).collect();
+        (server, log, clients)
+    }
+
+    async fn echo(_: Request, mut read: Read, mut write: Write) -> Result<(), Error> {
+        while let Some(message) = read.next().await {
+            let message = message?;
+            if message.is_data() {
+                write.send(message).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn exchange((read, write): (&mut Read, &mut Write)) {
+        write.text("hello").await.unwrap();
+        assert_eq!(read.next().await.unwrap().unwrap().as_text(), Some("hello"));
+    }
+
+    #[test]
+    fn listener_that_fails_is_reported_and_ends_neither_handlers_nor_other_listeners() {
+        let (server, log, clients) = server(3);
+        let place = server.local_addrs()[1];
+        let client = async {
+            let (_, mut read, mut write) = connect(clients[1].clone()).await.unwrap();
+            exchange((&mut read, &mut write)).await;
+            server.break_listener(1);
+            // Others are accepted, which shows that the failure has been seen.
+            for other in [&clients[0], &clients[2], &clients[0]] {
+                let (_, mut read, mut write) = connect(other.clone()).await.unwrap();
+                exchange((&mut read, &mut write)).await;
+            }
+            exchange((&mut read, &mut write)).await;
+            assert!(connect(clients[1].clone()).await.is_err());
+            assert_eq!(server.local_addrs().len(), 2);
+            server.close();
+        };
+        let (served, ()) = block_on(join(serve(&server, echo), client));
+        served.unwrap();
+        let log = log.lock().unwrap();
+        assert_eq!(log.len(), 1, "{log:?}");
+        assert!(log[0].contains(&place.to_string()), "{log:?}");
+    }
+
+    #[test]
+    fn failure_of_the_last_listener_is_returned_once_the_handlers_are_done() {
+        for callbacks in [false, true] {
+            let (server, log, clients) = server(2);
+            let (done, wait) = oneshot::channel();
+            let client = async {
+                let (_, mut read, mut write) = connect(clients[0].clone()).await.unwrap();
+                exchange((&mut read, &mut write)).await;
+                server.break_listener(0);
+                server.break_listener(1);
+                while server.is_listening() {
+                    async_io::Timer::after(std::time::Duration::from_millis(1)).await;
+                }
+                exchange((&mut read, &mut write)).await;
+                write.close_with(1000, "").await.unwrap();
+                while read.next().await.is_some() {}
+                done.send(()).unwrap();
+            };
+            let serving = async {
+                let served = if callbacks {
+                    serve_handler(&server, || Echo).await
+                } else {
+                    serve(&server, echo).await
+                };
+                assert_eq!(served.unwrap_err().io_kind(), Some(std::io::ErrorKind::InvalidInput));
+                wait.await.unwrap();
+            };
+            block_on(join(serving, client));
+            assert_eq!(log.lock().unwrap().len(), 2);
+        }
+    }
+
+    struct Echo;
+
+    impl Handler for Echo {
+        async fn on_message(&mut self, write: &mut Write, message: crate::Data) -> Result<(), Error> {
+            write.send(message).await
+        }
+    }
 }

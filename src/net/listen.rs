@@ -1,7 +1,7 @@
 //! Sockets that listen, and what they accept.
 
 use std::{
-    io,
+    fmt, io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     pin::Pin,
     sync::Arc,
@@ -37,7 +37,7 @@ pub(crate) struct Listener {
 enum Io {
     Tcp(Async<TcpListener>),
     #[cfg(unix)]
-    Unix(Async<std::os::unix::net::UnixListener>, #[expect(dead_code, reason = "it is dropped")] SocketFile),
+    Unix(Async<std::os::unix::net::UnixListener>, SocketFile),
 }
 
 /// Listens in all of these places, or in none.
@@ -179,27 +179,23 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Takes a client that has arrived, or [`io::ErrorKind::WouldBlock`].
-    pub(crate) fn accept(&self) -> io::Result<Connected> {
-        match &self.io {
-            Io::Tcp(listener) => {
-                let (stream, _) = listener.get_ref().accept()?;
-                let stream = Arc::new(Async::<TcpStream>::new(stream)?);
-                // It may have gone again; whoever reads or writes will see.
-                let _ = stream.get_ref().set_nodelay(self.nodelay);
-                let socket = Socket::new(&stream);
-                let (reader, writer) = halves::split(stream, halves::Next::Read);
-                Ok(Connected::new(Reader::Tcp(reader), Writer::Tcp(writer), socket))
-            }
+    /// Takes a client that has arrived, or [`io::ErrorKind::WouldBlock`]. The inner error is one of the connection
+    /// that was accepted: it says nothing about the listener.
+    pub(crate) fn accept(&self) -> io::Result<io::Result<Connected>> {
+        Ok(match &self.io {
+            Io::Tcp(listener) => listener.get_ref().accept().map(|(stream, _)| self.accepted_tcp(stream))?,
             #[cfg(unix)]
-            Io::Unix(listener, _) => {
-                let (stream, _) = listener.get_ref().accept()?;
-                let stream = Arc::new(Async::<std::os::unix::net::UnixStream>::new(stream)?);
-                let socket = Socket::new(&stream);
-                let (reader, writer) = halves::split(stream, halves::Next::Read);
-                Ok(Connected::new(Reader::Unix(reader), Writer::Unix(writer), socket))
-            }
-        }
+            Io::Unix(listener, _) => listener.get_ref().accept().map(|(stream, _)| accepted_unix(stream))?,
+        })
+    }
+
+    fn accepted_tcp(&self, stream: TcpStream) -> io::Result<Connected> {
+        let stream = Arc::new(Async::new(stream)?);
+        // It may have gone again; whoever reads or writes will see.
+        let _ = stream.get_ref().set_nodelay(self.nodelay);
+        let socket = Socket::new(&stream);
+        let (reader, writer) = halves::split(stream, halves::Next::Read);
+        Ok(Connected::new(Reader::Tcp(reader), Writer::Tcp(writer), socket))
     }
 
     /// Waits for a client. It may be waited for by many at once.
@@ -242,6 +238,28 @@ impl Listener {
             Io::Unix(listener, _) => SockRef::from(listener.get_ref()).shutdown(Shutdown::Both),
         };
     }
+}
+
+/// The place, as in an error.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.io {
+            Io::Tcp(listener) => match listener.get_ref().local_addr() {
+                Ok(address) => address.fmt(f),
+                Err(_) => f.write_str("a TCP socket"),
+            },
+            #[cfg(unix)]
+            Io::Unix(_, file) => file.path.display().fmt(f),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn accepted_unix(stream: std::os::unix::net::UnixStream) -> io::Result<Connected> {
+    let stream = Arc::new(Async::new(stream)?);
+    let socket = Socket::new(&stream);
+    let (reader, writer) = halves::split(stream, halves::Next::Read);
+    Ok(Connected::new(Reader::Unix(reader), Writer::Unix(writer), socket))
 }
 
 /// The connection counts until its writer is dropped.

@@ -120,7 +120,8 @@ impl ServerOptions {
     }
 
     /// Sees what goes wrong where nobody else does, for a log: connections that [`Server::accept`](crate::Server::accept)
-    /// took and that did not become WebSockets, with the address of the client, and failures to take any. A panic in it
+    /// took and that did not become WebSockets, with the address of the client, and failures to take any, with the place
+    /// that listens. A panic in it
     /// ends nothing but the call. Default: nobody sees them.
     #[must_use]
     pub fn on_failure(mut self, see: impl Fn(Option<SocketAddr>, &Error) + Send + Sync + 'static) -> Self {

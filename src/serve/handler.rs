@@ -123,7 +123,7 @@ pub trait Handler: Send {
 ///
 /// # Errors
 ///
-/// As [`Server::incoming`].
+/// As [`Server::incoming`], once the handlers that were running are done.
 ///
 /// # Cancel safety
 ///

@@ -56,15 +56,20 @@ pub(super) struct Arrivals {
 #[derive(Default)]
 struct Queue {
     /// None: the server is closed.
-    listeners: Vec<Arc<Listener>>,
-    /// Who is asked first.
+    places: Vec<Place>,
+    /// The place that is asked first.
     turn: usize,
-    /// How long the next pause will be.
-    pause: Duration,
-    /// Nobody is accepted before.
-    paused_until: Option<Instant>,
     /// How many were accepted since others had their turn.
     in_a_row: u32,
+}
+
+/// A listener, and what became of the last attempt to accept from it. A failure of one does not hold up the others.
+struct Place {
+    listener: Arc<Listener>,
+    /// How long the next pause will be.
+    pause: Duration,
+    /// Nothing is accepted here before.
+    paused_until: Option<Instant>,
 }
 
 /// What can be done at this moment.
@@ -73,22 +78,24 @@ enum Next {
     /// It is the turn of others.
     Enough,
     Closed,
-    /// One of the sockets does not listen any more.
+    /// One of the sockets does not listen any more; others do.
+    GivenUp(io::Error),
+    /// The last of the sockets does not listen any more.
     Failed(io::Error),
-    /// Nobody can be accepted for now.
+    /// A place accepts no connection for now.
     Refused(io::Error),
     /// There is no seat.
     Full,
-    Paused(Instant),
-    /// Nobody is there.
-    Idle(Vec<Arc<Listener>>),
+    /// No client has arrived at these places. Others are to be asked at this time.
+    Idle(Vec<Arc<Listener>>, Option<Instant>),
 }
 
 impl Arrivals {
     pub(super) fn new(listeners: Vec<Arc<Listener>>, options: ServerOptions) -> Self {
         let changed = Arc::new(Event::new());
+        let places = listeners.into_iter().map(Place::new).collect();
         Self {
-            queue: Mutex::new(Queue { listeners, pause: PAUSE.0, ..Queue::default() }),
+            queue: Mutex::new(Queue { places, ..Queue::default() }),
             handshakes: Seats::new(options.max_handshakes, &changed),
             connections: Seats::new(options.max_connections, &changed),
             changed,
@@ -99,11 +106,11 @@ impl Arrivals {
 
     /// Those who listen; none, if the server is closed.
     pub(super) fn listeners(&self) -> Vec<Arc<Listener>> {
-        lock(&self.queue).listeners.clone()
+        lock(&self.queue).places.iter().map(|place| Arc::clone(&place.listener)).collect()
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        lock(&self.queue).listeners.is_empty()
+        lock(&self.queue).places.is_empty()
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -111,8 +118,9 @@ impl Arrivals {
     }
 
     pub(super) fn close(&self) {
-        for listener in mem::take(&mut lock(&self.queue).listeners) {
-            listener.shut();
+        let places = mem::take(&mut lock(&self.queue).places);
+        for place in places {
+            place.listener.shut();
         }
         self.changed.notify(usize::MAX);
     }
@@ -132,10 +140,9 @@ impl Arrivals {
                     self.on_failure.call(None, &error);
                     return Err(error);
                 }
-                Next::Refused(error) => self.on_failure.call(None, &error.into()),
+                Next::GivenUp(error) | Next::Refused(error) => self.on_failure.call(None, &error.into()),
                 Next::Full => changed.await,
-                Next::Paused(until) => sleep(&mut alarm, until, changed).await,
-                Next::Idle(listeners) => idle(&listeners, changed).await,
+                Next::Idle(listeners, until) => idle(&listeners, &mut alarm, until, changed).await,
             }
         }
     }
@@ -143,7 +150,7 @@ impl Arrivals {
     fn try_accept(&self) -> Next {
         let mut queue = lock(&self.queue);
         let queue = &mut *queue;
-        if queue.listeners.is_empty() {
+        if queue.places.is_empty() {
             return Next::Closed;
         }
         if queue.in_a_row >= IN_A_ROW {
@@ -153,56 +160,82 @@ impl Arrivals {
         if self.handshakes.is_full() || self.connections.is_full() {
             return Next::Full;
         }
-        match queue.paused_until {
-            // A connection that has ended since may have left what was missing, but most often another has it by
-            // now: to ask each time would make the pause none.
-            Some(until) if now() < until => return Next::Paused(until),
-            _ => queue.paused_until = None,
-        }
-        let count = queue.listeners.len();
+        let mut idle = Vec::new();
+        let mut next: Option<Instant> = None;
+        let count = queue.places.len();
         for _ in 0..count {
             queue.turn = (queue.turn + 1) % count;
-            let Some(listener) = queue.listeners.get(queue.turn) else { continue };
-            match accept(listener) {
-                Ok(mut connected) => {
-                    queue.pause = PAUSE.0;
+            let Some(place) = queue.places.get_mut(queue.turn) else { continue };
+            match place.paused_until {
+                // A connection that has ended since may have left what was missing, but most often another has it by
+                // now: to ask each time would make the pause none.
+                Some(until) if now() < until => {
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                    continue;
+                }
+                _ => place.paused_until = None,
+            }
+            match accept(&place.listener) {
+                Ok(Ok(mut connected)) => {
+                    place.pause = PAUSE.0;
+                    let listener = Arc::clone(&place.listener);
                     queue.in_a_row += 1;
                     occupy(&mut connected, self.connections.take());
                     return Next::Accepted(Arrival {
                         connected,
-                        listener: Arc::clone(listener),
+                        listener,
                         deadline: Deadline::after(self.accept.timeout),
                         handshake: self.handshakes.take(),
                     });
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    idle.push(Arc::clone(&place.listener));
+                }
                 // It does not listen, and never will again.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    let listener = queue.listeners.remove(queue.turn);
-                    listener.shut();
-                    return Next::Failed(error);
+                    let place = queue.places.remove(queue.turn);
+                    place.listener.shut();
+                    let text = format!("{} listens no more: {error}", place.listener);
+                    let error = io::Error::new(error.kind(), text);
+                    return if queue.places.is_empty() { Next::Failed(error) } else { Next::GivenUp(error) };
                 }
-                Err(error) => {
-                    let until = now() + queue.pause;
-                    queue.pause = PAUSE.1.min(queue.pause * 2);
-                    queue.paused_until = Some(until);
-                    return Next::Refused(error);
+                Ok(Err(error)) | Err(error) => {
+                    place.paused_until = Some(now() + place.pause);
+                    place.pause = PAUSE.1.min(place.pause * 2);
+                    let text = format!("{} accepts no connection for now: {error}", place.listener);
+                    return Next::Refused(io::Error::new(error.kind(), text));
                 }
             }
         }
-        Next::Idle(queue.listeners.clone())
+        Next::Idle(idle, next)
     }
 }
 
-/// Accepts whoever is there. What has gone wrong with a connection before it was accepted is nobody's business.
-fn accept(listener: &Listener) -> io::Result<Connected> {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+impl Place {
+    const fn new(listener: Arc<Listener>) -> Self {
+        Self { listener, pause: PAUSE.0, paused_until: None }
+    }
+}
+
+/// Accepts a client that has arrived. Errors of the network that belong to one connection, which some systems report
+/// here, are passed over.
+fn accept(listener: &Listener) -> io::Result<io::Result<Connected>> {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+    };
     let mut passed_over = 0;
     loop {
         match listener.accept() {
             Err(error)
-                if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-                    && passed_over < PASSED_OVER =>
+                if matches!(
+                    error.kind(),
+                    ConnectionAborted
+                        | ConnectionReset
+                        | HostUnreachable
+                        | Interrupted
+                        | NetworkDown
+                        | NetworkUnreachable
+                ) && passed_over < PASSED_OVER =>
             {
                 passed_over += 1;
             }
@@ -224,22 +257,22 @@ pub(super) async fn give_way() {
     .await;
 }
 
-async fn sleep(alarm: &mut Alarm, until: Instant, mut changed: EventListener) {
-    poll_fn(|cx| match Pin::new(&mut changed).poll(cx) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => alarm.poll_at(cx, until),
-    })
-    .await;
-}
-
-/// Waits until something may have changed. Whoever was woken looks: the reactor is asked to wake the task, but not
-/// believed when it says that nothing has come, since it does not count what it hears in the round in which it was
-/// asked.
-async fn idle(listeners: &[Arc<Listener>], mut changed: EventListener) {
+/// Waits until something may have changed: a client has come, `until` has come, or what `changed` tells of. Whoever was
+/// woken looks: the reactor is asked to wake the task, but not believed when it says that nothing has come, since it
+/// does not count what it hears in the round in which it was asked.
+async fn idle(
+    listeners: &[Arc<Listener>],
+    alarm: &mut Alarm,
+    until: Option<Instant>,
+    mut changed: EventListener,
+) {
     let mut arrivals: Vec<_> = listeners.iter().map(|listener| listener.arrival()).collect();
     let mut asked = false;
     poll_fn(|cx| {
         if mem::replace(&mut asked, true) || Pin::new(&mut changed).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if until.is_some_and(|until| alarm.poll_at(cx, until).is_ready()) {
             return Poll::Ready(());
         }
         let arrived = arrivals.iter_mut().any(|arrival| arrival.as_mut().poll(cx).is_ready());
