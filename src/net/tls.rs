@@ -1,6 +1,11 @@
 //! TLS over a socket. Nothing outside of this folder knows who does it.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use async_tls::{TlsAcceptor, TlsConnector};
 use rustls::{CertificateError, ClientConfig};
@@ -18,9 +23,11 @@ mod config;
 mod gate;
 mod halves;
 mod hello;
+mod wakers;
 
 use gate::Gate;
 pub(super) use halves::{Reader, Writer};
+use wakers::Relay;
 
 /// Everything that a TLS handshake needs but the socket.
 pub(super) struct Secure {
@@ -39,9 +46,10 @@ impl Secure {
     pub(super) async fn connect(self, plain: Connected) -> Result<Connected, Error> {
         let Connected { reader, writer, socket } = plain;
         let gate = Gate::new(Role::Client, reader, writer);
-        let connecting = TlsConnector::from(self.config).connect(self.name, gate.clone());
-        let stream = connecting.await.map_err(handshake_error)?;
-        encrypted(Box::new(stream), gate, socket, Vec::new())
+        let relay = Relay::new();
+        let connecting = pin!(TlsConnector::from(self.config).connect(self.name, gate.clone()));
+        let stream = handshake(connecting, &relay).await?;
+        encrypted(Box::new(stream), gate, relay, socket, Vec::new())
     }
 }
 
@@ -57,22 +65,32 @@ impl Acceptor {
         let Connected { reader, writer, socket } = plain;
         let gate = Gate::new(Role::Server, reader, writer);
         let (config, shown) = self.0.for_one_client()?;
-        let accepting = TlsAcceptor::from(config).accept(gate.clone());
-        let stream = accepting.await.map_err(handshake_error)?;
-        encrypted(Box::new(stream), gate, socket, shown.take())
+        let relay = Relay::new();
+        let accepting = pin!(TlsAcceptor::from(config).accept(gate.clone()));
+        let stream = handshake(accepting, &relay).await?;
+        encrypted(Box::new(stream), gate, relay, socket, shown.take())
     }
+}
+
+/// Waits for a handshake. The gate polls the socket under its lock, so that must not get the caller's waker.
+async fn handshake<T>(
+    mut stream: Pin<&mut impl Future<Output = io::Result<T>>>,
+    relay: &Relay,
+) -> Result<T, TlsError> {
+    poll_fn(|cx| relay.poll_with(cx, |cx| stream.as_mut().poll(cx))).await.map_err(handshake_error)
 }
 
 /// The connection once its TLS handshake is done.
 fn encrypted(
     stream: Box<dyn halves::Stream>,
     gate: Gate,
+    relay: Relay,
     socket: Socket,
     client_certificates: Vec<Vec<u8>>,
 ) -> Result<Connected, Error> {
     let info = gate.end_handshake();
     let info = info.ok_or_else(|| TlsError::Protocol("no hello from the server".into()))?;
-    let (reader, writer) = halves::split(stream, gate);
+    let (reader, writer) = halves::split(stream, gate, relay);
     let socket = socket.with_tls(TlsInfo { client_certificates, ..info });
     Ok(Connected::new(super::Reader::Tls(reader), super::Writer::Tls(writer), socket))
 }

@@ -2,14 +2,13 @@
 //! any time.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
     sync::Arc,
     task::{Wake, Waker},
 };
 
 use slab::Slab;
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, wake_all};
 
 /// The wakers of the callers that wait. It is a waker itself, which wakes all of them: if it woke only one, that one
 /// might not be polled again.
@@ -29,10 +28,7 @@ impl Callers {
 
     pub(super) fn wake_all(&self) {
         let wakers: Vec<_> = lock(&self.0).iter_mut().filter_map(|(_, waker)| waker.take()).collect();
-        for waker in wakers {
-            // A waker that panics must not keep the others from being woken.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        wake_all(wakers);
     }
 }
 

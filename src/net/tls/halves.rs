@@ -1,32 +1,31 @@
 //! A TLS stream in two halves, each of which one task may poll.
 //!
 //! The stream is under a lock for as long as one poll of it takes; both directions share its state, so one has to
-//! wait for the other that long. No lock is held across an await, and none while a waker runs.
+//! wait for the other that long. No lock is held across an await, and none while a waker of the caller is cloned, run
+//! or dropped ([`Relay`]).
 //!
-//! The socket is polled for reading with the reader's waker, in the reader's turn only. For writing it is polled
-//! by both, and always with one waker that wakes both: so neither replaces the other's, and whoever waits for
-//! room is woken when there is some.
+//! The socket is polled for reading in the reader's turn only, with the waker that stands for the reader's. For writing
+//! it is polled by both, and always with the one waker that wakes both: so neither replaces the other's, and whoever
+//! waits for room is woken when there is some.
 
 use std::{
     fmt, io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll},
 };
 
-use futures::{
-    io::{AsyncRead, AsyncWrite, IoSlice},
-    task::AtomicWaker,
-};
+use futures::io::{AsyncRead, AsyncWrite, IoSlice};
 
 use crate::{
     pool,
-    sync::{Mutex, lock},
+    sync::{Mutex, MutexGuard, lock},
 };
 
 use super::{
     gate::{Gate, Turn},
     stream_error,
+    wakers::Relay,
 };
 
 /// The most that goes into one record of TLS ([RFC 8446
@@ -42,26 +41,69 @@ struct Shared {
     stream: Mutex<Box<dyn Stream>>,
     /// What is under it.
     gate: Gate,
-    room: Arc<Room>,
-    room_waker: Waker,
+    relay: Relay,
 }
 
-/// Who waits for the socket to have room.
-#[derive(Default)]
-struct Room {
-    writer: AtomicWaker,
-    /// The reader, while something that TLS has to say by itself is not out.
-    reader: AtomicWaker,
+/// The stream under its lock. Dropped, it passes on the wake-ups that came meanwhile, without the lock.
+struct Locked<'a> {
+    shared: &'a Shared,
+    /// `None` only while it is dropped.
+    stream: Option<MutexGuard<'a, Box<dyn Stream>>>,
 }
 
-impl Wake for Room {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+impl Shared {
+    fn lock(&self) -> Locked<'_> {
+        let stream = lock(&self.stream);
+        self.relay.begin_poll();
+        Locked { shared: self, stream: Some(stream) }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.shared.relay.end_poll();
+        drop(self.stream.take());
+        self.shared.relay.catch_up();
+    }
+}
+
+impl Locked<'_> {
+    fn poll<T>(
+        &mut self,
+        turn: Turn,
+        poll: impl FnOnce(Pin<&mut dyn Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(stream) = &mut self.stream else { return Poll::Pending };
+        self.shared.gate.begin(turn);
+        poll(Pin::new(&mut ***stream))
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.writer.wake();
-        self.reader.wake();
+    fn poll_read(&mut self, failed: &mut Option<io::Error>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Shared { gate, relay, .. } = self.shared;
+        if failed.is_none() {
+            let read = self.poll(Turn::Read, |stream| stream.poll_read(&mut relay.read_cx(), buf));
+            if gate.take_flush_due() {
+                relay.set_reader_needs_room(true);
+                // If it has to wait, the next read asks for it again. If it fails, the writer will see that too.
+                if self.poll(Turn::Write, |stream| stream.poll_flush(&mut relay.room_cx())).is_ready() {
+                    relay.set_reader_needs_room(false);
+                }
+            }
+            match read {
+                Poll::Ready(Err(error)) => *failed = Some(stream_error(error)),
+                read => return read,
+            }
+        }
+        // The stream stops at an error even where it has decrypted what stood before. That is given out first.
+        let rest = self.poll(Turn::Write, |stream| stream.poll_read(&mut relay.read_cx(), buf));
+        match (rest, failed.take()) {
+            (Poll::Ready(Ok(count @ 1..)), why) => {
+                *failed = why;
+                Poll::Ready(Ok(count))
+            }
+            (_, Some(error)) => Poll::Ready(Err(error)),
+            (read, None) => read,
+        }
     }
 }
 
@@ -75,10 +117,8 @@ pub(in crate::net) struct Reader {
 /// The half that writes. Dropped, it shuts the socket down.
 pub(in crate::net) struct Writer(Arc<Shared>);
 
-pub(super) fn split(stream: Box<dyn Stream>, gate: Gate) -> (Reader, Writer) {
-    let room = Arc::<Room>::default();
-    let room_waker = Arc::clone(&room).into();
-    let shared = Arc::new(Shared { stream: Mutex::new(stream), gate, room, room_waker });
+pub(super) fn split(stream: Box<dyn Stream>, gate: Gate, relay: Relay) -> (Reader, Writer) {
+    let shared = Arc::new(Shared { stream: Mutex::new(stream), gate, relay });
     (Reader { shared: Arc::clone(&shared), failed: None }, Writer(shared))
 }
 
@@ -88,35 +128,14 @@ impl Reader {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Shared { stream, gate, room, room_waker } = &*self.shared;
-        let mut stream = lock(stream);
-        if self.failed.is_none() {
-            gate.begin(Turn::Read);
-            let read = Pin::new(&mut *stream).poll_read(cx, buf);
-            if gate.take_flush_due() {
-                room.reader.register(cx.waker());
-                gate.begin(Turn::Write);
-                // If it has to wait, the next read asks for it again. If it fails, the writer will see that too.
-                let flushed = Pin::new(&mut *stream).poll_flush(&mut Context::from_waker(room_waker));
-                if flushed.is_ready() {
-                    room.reader.take();
-                }
-            }
-            match read {
-                Poll::Ready(Err(error)) => self.failed = Some(stream_error(error)),
-                read => return read,
-            }
-        }
-        // The stream stops at an error even where it has decrypted what stood before. That is given out first.
-        gate.begin(Turn::Write);
-        match (Pin::new(&mut *stream).poll_read(cx, buf), self.failed.take()) {
-            (Poll::Ready(Ok(count @ 1..)), failed) => {
-                self.failed = failed;
-                Poll::Ready(Ok(count))
-            }
-            (_, Some(error)) => Poll::Ready(Err(error)),
-            (read, None) => read,
-        }
+        self.shared.relay.register_reader(cx.waker());
+        self.shared.lock().poll_read(&mut self.failed, buf)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.relay.forget_reader();
     }
 }
 
@@ -126,11 +145,10 @@ impl Writer {
         cx: &Context<'_>,
         poll: impl FnOnce(Pin<&mut dyn Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let Shared { stream, gate, room, room_waker } = &*self.0;
-        room.writer.register(cx.waker());
-        let mut stream = lock(stream);
-        gate.begin(Turn::Write);
-        poll(Pin::new(&mut **stream), &mut Context::from_waker(room_waker)).map_err(stream_error)
+        let relay = &self.0.relay;
+        relay.register_writer(cx.waker());
+        let polled = self.0.lock().poll(Turn::Write, |stream| poll(stream, &mut relay.room_cx()));
+        polled.map_err(stream_error)
     }
 }
 
@@ -173,6 +191,7 @@ impl AsyncWrite for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.0.relay.forget_writer();
         self.0.gate.shutdown();
     }
 }
@@ -186,5 +205,164 @@ impl fmt::Debug for Reader {
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        net::{self, SocketReader, SocketWriter},
+        options::Role,
+    };
+    use async_io::Async;
+    use std::{
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+        task::{Wake, Waker},
+        time::Duration,
+    };
+
+    /// A stream that wakes the task while it is polled, as a socket does that gives way to others, and is pending.
+    struct Waking;
+
+    fn wakes<T>(cx: &Context<'_>) -> Poll<io::Result<T>> {
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    impl AsyncRead for Waking {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            wakes(cx)
+        }
+    }
+
+    impl AsyncWrite for Waking {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            wakes(cx)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            wakes(cx)
+        }
+
+        fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            wakes(cx)
+        }
+    }
+
+    fn pair() -> (Reader, Writer) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (reader, writer) =
+            net::halves::split(Arc::new(Async::new(near).unwrap()), net::halves::Next::Read);
+        let reader = SocketReader(net::Reader::Tcp(reader));
+        let writer = SocketWriter { io: net::Writer::Tcp(writer), seat: None };
+        split(Box::new(Waking), Gate::new(Role::Client, reader, writer), Relay::new())
+    }
+
+    /// A waker that does something at once, as executors in callbacks do; and when it is dropped.
+    struct Inline<F: Fn() + Send + Sync>(F);
+
+    impl<F: Fn() + Send + Sync> Wake for Inline<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+
+    impl<F: Fn() + Send + Sync> Drop for Inline<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    fn noop() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    type PollHalf<T> = fn(&mut T, &mut Context<'_>) -> bool;
+
+    fn read(reader: &mut Reader, cx: &mut Context<'_>) -> bool {
+        reader.poll_read(cx, &mut [0; 8]).is_pending()
+    }
+
+    fn write(writer: &mut Writer, cx: &mut Context<'_>) -> bool {
+        Pin::new(writer).poll_write(cx, &[1]).is_pending()
+    }
+
+    fn flush(writer: &mut Writer, cx: &mut Context<'_>) -> bool {
+        Pin::new(writer).poll_flush(cx).is_pending()
+    }
+
+    fn close(writer: &mut Writer, cx: &mut Context<'_>) -> bool {
+        Pin::new(writer).poll_close(cx).is_pending()
+    }
+
+    /// Runs what would wait for ever if a lock were held, and says whether the waker ran.
+    #[expect(clippy::disallowed_methods, reason = "a test that is stuck must fail")]
+    fn runs(test: impl FnOnce(mpsc::Sender<()>) + Send + 'static) {
+        let (sender, receiver) = mpsc::channel();
+        let thread = std::thread::spawn(move || test(sender));
+        receiver.recv_timeout(Duration::from_secs(20)).expect("the waker ran, and no lock was held");
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn waker_of_the_reader_may_use_the_writer() {
+        for poll in [write, flush, close] as [PollHalf<Writer>; 3] {
+            runs(move |done| {
+                let (mut reader, writer) = pair();
+                let writer = Mutex::new(writer);
+                let waker = Arc::new(Inline(move || {
+                    assert!(poll(&mut lock(&writer), &mut noop()));
+                    let _ = done.send(());
+                }));
+                assert!(read(&mut reader, &mut Context::from_waker(&waker.into())));
+                // Another waker takes its place.
+                assert!(read(&mut reader, &mut noop()));
+            });
+        }
+    }
+
+    #[test]
+    fn waker_of_the_writer_may_use_the_reader() {
+        for poll in [write, flush, close] as [PollHalf<Writer>; 3] {
+            runs(move |done| {
+                let (reader, mut writer) = pair();
+                let reader = Mutex::new(reader);
+                let waker = Arc::new(Inline(move || {
+                    assert!(read(&mut lock(&reader), &mut noop()));
+                    let _ = done.send(());
+                }));
+                assert!(poll(&mut writer, &mut Context::from_waker(&waker.into())));
+                assert!(poll(&mut writer, &mut noop()));
+            });
+        }
+    }
+
+    #[test]
+    fn waker_may_drop_the_other_half() {
+        runs(|done| {
+            let (mut reader, writer) = pair();
+            let writer = Mutex::new(Some(writer));
+            let waker = Arc::new(Inline(move || {
+                drop(lock(&writer).take());
+                let _ = done.send(());
+            }));
+            assert!(read(&mut reader, &mut Context::from_waker(&waker.into())));
+        });
+    }
+
+    #[test]
+    fn dropped_halves_keep_no_waker() {
+        let (mut reader, mut writer) = pair();
+        let counted = Arc::new(Inline(|| ()));
+        let waker = Waker::from(Arc::clone(&counted));
+        // Each poll wakes the half that it is of, so the stream's own wake-ups do not register again.
+        assert!(read(&mut reader, &mut Context::from_waker(&waker)));
+        assert!(write(&mut writer, &mut Context::from_waker(&waker)));
+        drop((waker, reader));
+        drop(writer);
+        assert_eq!(Arc::strong_count(&counted), 1);
     }
 }
