@@ -4,11 +4,12 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    sync::Arc,
     task::Poll,
 };
 
 use futures::{
-    future::{FutureExt, OptionFuture},
+    future::FutureExt,
     stream::{FuturesUnordered, StreamExt},
 };
 
@@ -30,7 +31,8 @@ pub use handler::{Handler, serve_handler};
 ///
 /// A handler that is done leaves the connection to be closed: with 1000 where it succeeded, with 1011 where it failed
 /// or panicked; what went wrong is [`ServerOptions::on_failure`](crate::ServerOptions::on_failure)'s, and nothing of it
-/// is sent. A handler that has closed the connection by itself has the last word.
+/// is sent. A handler that has closed the connection by itself has the last word. Where both halves are dropped while
+/// the handler is still running, with all clones of `Write`, the connection is closed then, without a Close frame.
 ///
 /// # Errors
 ///
@@ -94,25 +96,46 @@ where
     ended
 }
 
-/// What becomes of one connection. Combinators hold the handler's future once; an `async` function would hold all that
-/// it is given twice.
+/// Runs the handler for one connection, and closes the connection once the handler is done.
 fn handle<H>(server: &Server, handler: &H, (request, read, write): Connection) -> impl Future<Output = ()>
 where
     H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
 {
     let peer = request.peer_addr();
-    let mut last = write.clone();
+    // The connection is kept only while the handler runs: whether it is done, and has dropped the halves for that
+    // reason, is known when it stops running. While it waits, the last half that is dropped closes the connection.
+    let shared = Arc::downgrade(write.shared());
+    let mut kept = Some(Arc::clone(write.shared()));
     // One that panics must not take the others with it, be it before there is a future.
-    let started = catch_unwind(AssertUnwindSafe(|| handler(request, read, write)));
-    let handled = AssertUnwindSafe(OptionFuture::from(started.ok())).catch_unwind();
-    handled.then(async move |handled| {
-        let succeeded = matches!(handled, Ok(Some(Ok(()))));
-        let code = if succeeded { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR };
-        // Most often the connection is closed already.
-        let _ = last.close_with(code, "").await;
-        if let Ok(Some(Err(error))) = handled {
-            server.report(peer, &error);
-        }
+    let started = catch_unwind(AssertUnwindSafe(|| Box::pin(handler(request, read, write))));
+    let mut started = started.ok();
+    let handled = poll_fn(move |cx| {
+        let connection = kept.take().or_else(|| shared.upgrade());
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| started.as_mut().map(|handled| handled.as_mut().poll(cx))));
+        let handled = match polled {
+            Ok(Some(Poll::Pending)) => return Poll::Pending,
+            Ok(Some(Poll::Ready(handled))) => Some(handled),
+            Ok(None) | Err(_) => None,
+        };
+        // Nothing of a handler that has panicked is run again, and what it holds is dropped.
+        let dropped = started.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
+        Poll::Ready((handled, connection))
+    });
+    // In a box, since most connections are open most of the time: they need no room for how they end.
+    handled.then(move |(handled, connection)| {
+        Box::pin(async move {
+            if let Some(connection) = connection {
+                let code =
+                    if let Some(Ok(())) = handled { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR };
+                // Most often the connection is closed already.
+                let _ = Write::new(connection).close_with(code, "").await;
+            }
+            if let Some(Err(error)) = handled {
+                server.report(peer, &error);
+            }
+        })
     })
 }
 

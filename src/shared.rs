@@ -284,8 +284,7 @@ impl<K: Outlet> Shared<K> {
             signals,
             sending: Mutex::new(Sending {
                 outlet: Some(outlet),
-                // One for the caller, and one that `serve` keeps.
-                writers: Slab::with_capacity(2),
+                writers: Slab::with_capacity(1),
                 open: None,
                 waiting: VecDeque::new(),
                 close_end: None,

@@ -67,6 +67,11 @@ impl<K: Outlet> Write<K> {
         Self { id: shared.add_writer(), shared, rules, compression: true }
     }
 
+    /// What the connection is made of, which lives as long as one of its halves, or this.
+    pub(crate) fn shared(&self) -> &Arc<Shared<K>> {
+        &self.shared
+    }
+
     /// Sends one frame: resolves when the transport has it, whatever others have buffered behind it. The same as
     /// [`SinkExt::send`](futures::SinkExt::send), at the cost of one lock instead of three.
     ///

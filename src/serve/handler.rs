@@ -184,11 +184,14 @@ async fn converse<H: Handler>(
     // Most often the connection is closed already.
     let _ = write.close_with(code, "").await;
     let said = read.close_frames().received;
+    // It is over, however long the last callbacks take.
+    drop((read, write));
     let ended = listened.unwrap_or(Ok(()));
     if let Err(error) = &ended {
-        handler.on_error(error).await;
+        // A panic here must not keep `on_close` from being called.
+        let _ = AssertUnwindSafe(handler.on_error(error)).catch_unwind().await;
     }
-    handler.on_close(said).await;
+    let _ = AssertUnwindSafe(handler.on_close(said)).catch_unwind().await;
     ended
 }
 
