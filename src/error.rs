@@ -7,8 +7,10 @@ use crate::{
     handshake::Response,
 };
 
+mod guess;
 mod quoted;
 
+pub(crate) use guess::guess_protocol;
 pub(crate) use quoted::Quoted;
 
 /// Everything that can go wrong. The variant says whose fault it is.
@@ -458,11 +460,13 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Options(why) => write!(f, "unusable options: {why}"),
-            Self::Certificate(why) => write!(f, "the peer's certificate is not to be trusted: {why}"),
-            Self::Alert(alert) => write!(f, "the peer gave up: {alert}"),
+            Self::Options(why) => write!(f, "the options cannot be used: {why}"),
+            Self::Certificate(why) => write!(f, "the peer's certificate is not trusted: {why}"),
+            Self::Alert(alert) => write!(f, "the peer ended the connection with the alert {alert}"),
             Self::Protocol(why) => f.write_str(why),
-            Self::Truncated => f.write_str("the stream was cut off"),
+            Self::Truncated => {
+                f.write_str("the connection ended without the alert that ends TLS (close_notify)")
+            }
             Self::Io(error) => error.fmt(f),
         }
     }

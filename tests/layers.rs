@@ -92,7 +92,8 @@ const LAYERS: [(&str, &[&str]); 33] = [
 ];
 
 /// Imports from further down: the plain data that errors carry, and the whole messages that the reader keeps.
-const UPWARDS: [(&str, &str); 4] = [
+const UPWARDS: [(&str, &str); 5] = [
+    ("error", "frame::CloseFrame"),
     ("error", "frame::Message"),
     ("error", "handshake::Response"),
     ("read", "messages::Messages"),

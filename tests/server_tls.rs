@@ -207,7 +207,7 @@ fn clients_must_show_a_certificate_where_one_is_asked_for() {
             assert_eq!(info.client_certificates, std::slice::from_ref(&right.certificate));
         }
         for (identity, why) in [
-            (others.sign(client_params()), "nobody we trust has signed it"),
+            (others.sign(client_params()), "no trusted authority has signed it"),
             (expired.clone(), "it has expired"),
             (of_a_server.clone(), "it is for another purpose"),
         ] {

@@ -23,7 +23,9 @@ mod config;
 mod gate;
 mod halves;
 mod hello;
+mod trust;
 mod wakers;
+mod x509;
 
 use gate::Gate;
 pub(super) use halves::{Reader, Writer};
@@ -48,7 +50,7 @@ impl Secure {
         let gate = Gate::new(Role::Client, reader, writer);
         let relay = Relay::new();
         let connecting = pin!(TlsConnector::from(self.config).connect(self.name, gate.clone()));
-        let stream = handshake(connecting, &relay).await?;
+        let stream = handshake(connecting, &relay, &gate).await?;
         encrypted(Box::new(stream), gate, relay, socket, Vec::new())
     }
 }
@@ -67,7 +69,7 @@ impl Acceptor {
         let (config, shown) = self.0.for_one_client()?;
         let relay = Relay::new();
         let accepting = pin!(TlsAcceptor::from(config).accept(gate.clone()));
-        let stream = handshake(accepting, &relay).await?;
+        let stream = handshake(accepting, &relay, &gate).await?;
         encrypted(Box::new(stream), gate, relay, socket, shown.take())
     }
 }
@@ -76,8 +78,10 @@ impl Acceptor {
 async fn handshake<T>(
     mut stream: Pin<&mut impl Future<Output = io::Result<T>>>,
     relay: &Relay,
+    gate: &Gate,
 ) -> Result<T, TlsError> {
-    poll_fn(|cx| relay.poll_with(cx, |cx| stream.as_mut().poll(cx))).await.map_err(handshake_error)
+    let done = poll_fn(|cx| relay.poll_with(cx, |cx| stream.as_mut().poll(cx))).await;
+    done.map_err(|error| handshake_error(error, gate))
 }
 
 /// The connection once its TLS handshake is done.
@@ -89,7 +93,7 @@ fn encrypted(
     client_certificates: Vec<Vec<u8>>,
 ) -> Result<Connected, Error> {
     let info = gate.end_handshake();
-    let info = info.ok_or_else(|| TlsError::Protocol("no hello from the server".into()))?;
+    let info = info.ok_or_else(|| TlsError::Protocol("the server sent no ServerHello".into()))?;
     let (reader, writer) = halves::split(stream, gate, relay);
     let socket = socket.with_tls(TlsInfo { client_certificates, ..info });
     Ok(Connected::new(super::Reader::Tls(reader), super::Writer::Tls(writer), socket))
@@ -103,15 +107,27 @@ fn tls_error(error: &io::Error) -> Option<TlsError> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(why) => TlsError::Certificate(describe(why).into()),
-        rustls::Error::NoCertificatesPresented => TlsError::Certificate("there is none".into()),
+        rustls::Error::NoCertificatesPresented => TlsError::Certificate("the peer showed none".into()),
         rustls::Error::AlertReceived(alert) => TlsError::Alert(format!("{alert:?}").into()),
+        rustls::Error::PeerIncompatible(why) => TlsError::Protocol(
+            format!("no TLS version or algorithm in common with the peer ({why:?})").into(),
+        ),
         error => TlsError::Protocol(error.to_string().into()),
     })
 }
 
-/// In the handshake, everything is about TLS.
-fn handshake_error(error: io::Error) -> TlsError {
-    tls_error(&error).unwrap_or_else(|| TlsError::Io(error.into()))
+/// In the handshake, everything is about TLS, and the other end may speak something else.
+fn handshake_error(error: io::Error, gate: &Gate) -> TlsError {
+    if let Some(stranger) = gate.describe_stranger() {
+        return TlsError::Protocol(stranger.into());
+    }
+    match tls_error(&error) {
+        Some(TlsError::Truncated) if gate.heard_nothing() => TlsError::Protocol(
+            "the peer closed the connection before it answered; it may not speak TLS on this port".into(),
+        ),
+        Some(error) => error,
+        None => TlsError::Io(error.into()),
+    }
 }
 
 /// On an open connection, the transport may fail as well. The error goes through a transport of bytes.
@@ -127,7 +143,7 @@ fn describe(error: &CertificateError) -> String {
         CertificateError::Expired => "it has expired",
         CertificateError::NotValidYet => "it is not valid yet",
         CertificateError::Revoked => "it was revoked",
-        CertificateError::UnknownIssuer => "nobody we trust has signed it",
+        CertificateError::UnknownIssuer => "no trusted authority has signed it",
         CertificateError::BadSignature => "its signature is wrong",
         CertificateError::NotValidForName => "it is not for this name",
         CertificateError::InvalidPurpose => "it is for another purpose",

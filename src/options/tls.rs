@@ -76,15 +76,19 @@ impl Tls {
         self
     }
 
-    /// Trusts the certificate authorities in this PEM file as well. Default: none. A server's own certificate is
-    /// not an authority, unless it is one.
+    /// Trusts the certificate authorities in this PEM file as well. Default: none.
+    ///
+    /// A self-signed certificate in it is trusted for exactly itself, whether it is marked as an authority (as
+    /// `openssl req -x509` does) or not: a server that shows this certificate, and has its key, is trusted while the
+    /// certificate is valid and for the names in its `subjectAltName`.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca.push(Pem::File(path.into()));
         self
     }
 
-    /// Trusts the certificate authorities in this PEM text as well. Default: none.
+    /// Trusts the certificate authorities and self-signed certificates in this PEM text as well, as
+    /// [`ca_file`](Self::ca_file) does. Default: none.
     #[must_use]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca.push(Pem::Text(pem.into()));

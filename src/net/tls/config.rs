@@ -25,6 +25,7 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 
+use super::trust::Trusted;
 use crate::{
     error::TlsError,
     options::{Pem, ServerTls, Tls, TlsVersion},
@@ -296,22 +297,23 @@ fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if tls.system_roots {
         roots.add_trust_anchors(system_roots()?.iter().cloned());
     }
-    add_authorities(&mut roots, &tls.ca)?;
+    let listed = add_authorities(&mut roots, &tls.ca)?;
     if roots.is_empty() {
         return Err(unusable("no certificate authority is trusted"));
     }
-    Ok(Arc::new(WebPkiVerifier::new(roots, None)))
+    Ok(Arc::new(Trusted { authorities: WebPkiVerifier::new(roots, None), listed }))
 }
 
-fn add_authorities(roots: &mut RootCertStore, pems: &[Pem]) -> Result<(), TlsError> {
+/// Adds the certificates of these files and texts, and returns them.
+fn add_authorities(roots: &mut RootCertStore, pems: &[Pem]) -> Result<Vec<Certificate>, TlsError> {
+    let mut added = Vec::new();
     for pem in pems {
-        for certificate in certificates(pem)? {
-            roots
-                .add(&Certificate(certificate))
-                .map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
+        for certificate in certificates(pem)?.into_iter().map(Certificate) {
+            roots.add(&certificate).map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
+            added.push(certificate);
         }
     }
-    Ok(())
+    Ok(added)
 }
 
 fn web_roots() -> impl Iterator<Item = OwnedTrustAnchor> {

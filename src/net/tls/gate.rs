@@ -16,6 +16,7 @@ use std::{
 use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
+    error::{Quoted, guess_protocol},
     net::{SocketReader, SocketWriter},
     options::Role,
     socket::TlsInfo,
@@ -91,6 +92,26 @@ impl Gate {
             Role::Server => outgoing,
         }
         .into_info()
+    }
+
+    /// Describes a peer that does not speak TLS.
+    pub(super) fn describe_stranger(&self) -> Option<String> {
+        let ports = lock(&self.0);
+        let first = ports.incoming.stranger()?;
+        let (peer, advice) = match ports.role {
+            Role::Client => ("server", "; a port without TLS has a ws:// URL"),
+            Role::Server => ("client", "; its URL must begin with wss://"),
+        };
+        let guess = match guess_protocol(first) {
+            Some(protocol) => format!("; it seems to speak {protocol}"),
+            None => String::new(),
+        };
+        Some(format!("the {peer} does not speak TLS on this port, it sent {}{guess}{advice}", Quoted(first)))
+    }
+
+    /// Whether the peer has sent nothing.
+    pub(super) fn heard_nothing(&self) -> bool {
+        lock(&self.0).incoming.is_empty()
     }
 
     /// The stream is about to be polled for this.

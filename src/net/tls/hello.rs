@@ -5,8 +5,10 @@ use rustls::CipherSuite;
 
 use crate::{options::TlsVersion, socket::TlsInfo};
 
+const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+const ENCRYPTED: u8 = 23;
 const SERVER_HELLO: usize = 2;
 const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_SUPPORTED_VERSIONS: u16 = 43;
@@ -23,6 +25,8 @@ pub(super) struct Records {
     /// Whether the first message has come, or cannot come any more.
     done: bool,
     hello: Option<Hello>,
+    /// The first bytes, as many as a header has.
+    first: Vec<u8>,
 }
 
 /// What the server has chosen.
@@ -41,8 +45,23 @@ impl Records {
         if self.missing > 0 { self.missing } else { Self::HEADER_LEN - self.header.len() }
     }
 
+    /// The first bytes, if they do not begin a record of TLS.
+    pub(super) fn stranger(&self) -> Option<&[u8]> {
+        match self.first.first() {
+            None | Some(CHANGE_CIPHER_SPEC..=ENCRYPTED) => None,
+            Some(_) => Some(&self.first),
+        }
+    }
+
+    /// Whether nothing has come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
     /// At most as many bytes as were missing have come. Says whether a record begins with them.
     pub(super) fn put(&mut self, bytes: &[u8]) -> bool {
+        let room = Self::HEADER_LEN - self.first.len();
+        self.first.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         if self.missing == 0 {
             self.header.extend_from_slice(bytes);
             if let [kind, _, _, high, low] = *self.header {

@@ -1,0 +1,161 @@
+//! Which servers a client trusts, and why it does not trust one, in words.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use rustls::{
+    Certificate, CertificateError, DigitallySignedStruct, ServerName,
+    client::{
+        HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier, WebPkiVerifier, verify_server_name,
+    },
+    server::ParsedCertificate,
+};
+
+use super::x509::Facts;
+
+/// Trusts servers whose certificate is signed by an authority, or is itself one of those that the caller listed.
+pub(super) struct Trusted {
+    pub(super) authorities: WebPkiVerifier,
+    /// The certificates of the caller.
+    pub(super) listed: Vec<Certificate>,
+}
+
+impl Trusted {
+    /// Whether this is a self-signed certificate that the caller listed, valid now and for this name. The library
+    /// refuses one that is marked as an authority, which is what `openssl req -x509` makes: as a leaf of itself it is
+    /// trusted here, and nothing that it has signed is trusted because of this.
+    fn check_listed(
+        &self,
+        certificate: &Certificate,
+        name: &ServerName,
+        now: SystemTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let facts = Facts::parse(&certificate.0).filter(|facts| facts.is_self_issued);
+        let Some(facts) = facts.filter(|_| self.listed.contains(certificate)) else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.ok().and_then(|now| i64::try_from(now.as_secs()).ok());
+        let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
+        if now < facts.validity.0 {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > facts.validity.1 {
+            return Err(CertificateError::Expired.into());
+        }
+        if !facts.is_for_servers {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        // Refuses unknown critical extensions as well.
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        end_entity: &Certificate,
+        intermediates: &[Certificate],
+        name: &ServerName,
+        scts: &mut dyn Iterator<Item = &[u8]>,
+        ocsp: &[u8],
+        now: SystemTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.authorities.verify_server_cert(end_entity, intermediates, name, scts, ocsp, now);
+        verified.or_else(|error| match &error {
+            rustls::Error::InvalidCertificate(CertificateError::Other(other))
+                if other.to_string() == "CaUsedAsEndEntity" && self.listed.contains(end_entity) =>
+            {
+                self.check_listed(end_entity, name, now).map_err(|error| explain(error, end_entity, name))
+            }
+            _ => Err(explain(error, end_entity, name)),
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verified = self.authorities.verify_tls12_signature(message, certificate, signature);
+        verified.map_err(|error| explain_key(error, certificate))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verified = self.authorities.verify_tls13_signature(message, certificate, signature);
+        verified.map_err(|error| explain_key(error, certificate))
+    }
+}
+
+/// Why a certificate is not trusted, where the library's own reason says too little.
+#[derive(Debug)]
+struct Reason(String);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Reason {}
+
+fn reason(text: impl Into<String>) -> rustls::Error {
+    CertificateError::Other(Arc::new(Reason(text.into()))).into()
+}
+
+/// Adds the facts of the certificate that made the library refuse it.
+fn explain(error: rustls::Error, certificate: &Certificate, name: &ServerName) -> rustls::Error {
+    let rustls::Error::InvalidCertificate(why) = &error else { return error };
+    let Some(facts) = Facts::parse(&certificate.0) else { return error };
+    if facts.version < 3 {
+        return reason(format!(
+            "it is of X.509 version {}, which cannot name a host; make one of version 3, with subjectAltName",
+            facts.version
+        ));
+    }
+    match why {
+        CertificateError::NotValidForName => reason(describe_names(facts.names.as_deref(), name)),
+        // The library says the same for a certificate of the caller's list and for others.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => reason(
+            "it is for an authority, not for a server; to trust exactly this certificate, give it to Tls::ca_file",
+        ),
+        CertificateError::UnknownIssuer if facts.is_self_issued => reason(
+            "it is self-signed, and not one of those that are trusted; to trust it, give it to Tls::ca_file",
+        ),
+        _ => explain_key(error, certificate),
+    }
+}
+
+/// Whether the key is the reason.
+fn explain_key(error: rustls::Error, certificate: &Certificate) -> rustls::Error {
+    match Facts::parse(&certificate.0).and_then(|facts| facts.rsa_bits) {
+        Some(bits @ 0..2048) if error == CertificateError::BadSignature.into() => {
+            reason(format!("its RSA key has {bits} bits, which is too short to be safe; 2048 are needed"))
+        }
+        _ => error,
+    }
+}
+
+fn describe_names(names: Option<&[String]>, wanted: &ServerName) -> String {
+    const SHOWN: usize = 5;
+    let wanted = match wanted {
+        ServerName::DnsName(name) => name.as_ref().to_owned(),
+        ServerName::IpAddress(address) => address.to_string(),
+        _ => "it".to_owned(),
+    };
+    let Some(names) = names.filter(|names| !names.is_empty()) else {
+        return format!(
+            "it is not for this name, {wanted}: it has no subjectAltName, and a name in its subject (CN) does not count"
+        );
+    };
+    let shown: Vec<_> =
+        names.iter().take(SHOWN).map(|name| crate::error::Quoted(name.as_bytes()).to_string()).collect();
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("it is not for this name, {wanted}, but for {}{more}", shown.join(", "))
+}

@@ -1,0 +1,218 @@
+//! A self-signed certificate among those that a client trusts: it identifies its own server, and nothing else.
+#![cfg(feature = "tls")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+
+#[path = "common/net.rs"]
+mod net;
+#[path = "common/tls.rs"]
+mod tls;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use coro_websocket::{Error, Tls, TlsError, TlsVersion, connect};
+use futures::executor::block_on;
+use net::{options, serve, switching};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
+use rustls::{
+    Certificate, PrivateKey, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
+    server::{ClientHello, ResolvesServerCert},
+    sign::{self, CertifiedKey, Signer, SigningKey},
+};
+use tls::{Authority, Identity, VERSIONS, server_config, server_params};
+
+/// What `openssl req -x509` makes: a certificate of a server that is marked as an authority.
+fn authority_params(names: &[&str]) -> CertificateParams {
+    let mut params = server_params(names);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = Vec::new();
+    params
+}
+
+fn trusting(identity: &Identity) -> Tls {
+    Tls::default().web_roots(false).ca_pem(&*identity.certificate_pem)
+}
+
+/// A server that opens one connection.
+fn opening(config: Arc<ServerConfig>) -> SocketAddr {
+    let (address, _) = serve(move |stream| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") {
+            if stream.read(&mut byte)? == 0 {
+                return Ok(());
+            }
+            request.extend(byte);
+        }
+        stream.write_all(switching(&String::from_utf8(request).unwrap()).as_bytes())?;
+        stream.flush()
+    });
+    address
+}
+
+fn open(config: Arc<ServerConfig>, host: &str, tls: Tls) -> Result<(), Error> {
+    block_on(connect(options(opening(config)).host(host).tls(tls))).map(drop)
+}
+
+fn refusal(config: Arc<ServerConfig>, host: &str, tls: Tls) -> String {
+    // The socket goes to 127.0.0.1; the name is asked for in TLS.
+    match open(config, "127.0.0.1", tls.server_name(host)) {
+        Err(error @ Error::Tls(TlsError::Certificate(_))) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn self_signed_certificate_is_trusted_as_itself_whether_it_is_marked_as_an_authority_or_not() {
+    for params in [authority_params(&["localhost", "127.0.0.1"]), server_params(&["localhost", "127.0.0.1"])]
+    {
+        let identity = Identity::self_signed(params);
+        for version in VERSIONS {
+            let config = server_config(&identity, version, None, &[]);
+            open(config.clone(), "localhost", trusting(&identity)).unwrap();
+            open(config.clone(), "127.0.0.1", trusting(&identity)).unwrap();
+            // Beside others, and beside Mozilla's list.
+            let others = Tls::default().ca_pem(Authority::new("other").pem());
+            open(config.clone(), "localhost", others.ca_pem(&*identity.certificate_pem)).unwrap();
+            open(config, "127.0.0.1", trusting(&identity).server_name("localhost")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn self_signed_certificate_may_come_from_a_file() {
+    let identity = Identity::self_signed(authority_params(&["localhost"]));
+    let path = std::env::temp_dir().join(format!("coro-websocket-own-{}.pem", std::process::id()));
+    std::fs::write(&path, &identity.certificate_pem).unwrap();
+    let config = server_config(&identity, TlsVersion::Tls13, None, &[]);
+    let opened = open(config, "localhost", Tls::default().web_roots(false).ca_file(&path));
+    std::fs::remove_file(&path).unwrap();
+    opened.unwrap();
+}
+
+#[test]
+fn self_signed_certificate_must_have_the_name_and_be_valid_now_and_for_servers() {
+    let with = |change: fn(&mut CertificateParams)| {
+        let mut params = authority_params(&["localhost"]);
+        change(&mut params);
+        Identity::self_signed(params)
+    };
+    let expired = with(|params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    let early = with(|params| {
+        params.not_before = date_time_ymd(2100, 1, 1);
+        params.not_after = date_time_ymd(2101, 1, 1);
+    });
+    let for_clients = with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    let valid = with(|_| ());
+    for version in VERSIONS {
+        for (identity, host, why) in [
+            (&expired, "localhost", "it has expired"),
+            (&early, "localhost", "it is not valid yet"),
+            (&for_clients, "localhost", "for another purpose"),
+            (&valid, "example.com", "not for this name, example.com, but for \"localhost\""),
+            (&valid, "127.0.0.1", "not for this name, 127.0.0.1, but for \"localhost\""),
+        ] {
+            let text = refusal(server_config(identity, version, None, &[]), host, trusting(identity));
+            assert!(text.contains(why), "{why}: {text}");
+        }
+    }
+}
+
+#[test]
+fn other_certificate_with_the_same_name_or_key_is_refused() {
+    let key = KeyPair::generate().unwrap();
+    let params = authority_params(&["localhost"]);
+    let certificate = params.self_signed(&key).unwrap();
+    let identity = |params: &CertificateParams, key: &KeyPair| {
+        let certificate = params.self_signed(key).unwrap();
+        Identity {
+            certificate: certificate.der().to_vec(),
+            certificate_pem: certificate.pem(),
+            key: key.serialize_der(),
+            key_pem: key.serialize_pem(),
+        }
+    };
+    let trusted = Tls::default().web_roots(false).ca_pem(certificate.pem());
+    let same_name = identity(&params, &KeyPair::generate().unwrap());
+    let same_key = identity(&authority_params(&["localhost", "other"]), &key);
+    // Signed by the trusted certificate, but marked as an authority itself.
+    let issuer = Issuer::from_params(&params, &key);
+    let signed_key = KeyPair::generate().unwrap();
+    let signed = authority_params(&["localhost"]).signed_by(&signed_key, &issuer).unwrap();
+    let signed = Identity {
+        certificate: signed.der().to_vec(),
+        certificate_pem: signed.pem(),
+        key: signed_key.serialize_der(),
+        key_pem: signed_key.serialize_pem(),
+    };
+    for version in VERSIONS {
+        for other in [&same_name, &same_key, &signed] {
+            refusal(server_config(other, version, None, &[]), "localhost", trusted.clone());
+        }
+        // Not listed at all, it is refused with advice.
+        let other = Tls::default().web_roots(false).ca_pem(Authority::new("other").pem());
+        let text = refusal(server_config(&same_name, version, None, &[]), "localhost", other);
+        assert!(text.contains("Tls::ca_file"), "{text}");
+    }
+}
+
+/// A key that signs for a certificate that it does not belong to.
+struct Thief(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Thief {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// Signs with one key, whatever the certificate says.
+struct Foreign(Arc<dyn SigningKey>);
+
+impl SigningKey for Foreign {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.0.choose_scheme(offered)
+    }
+
+    fn algorithm(&self) -> rustls::SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+#[test]
+fn server_with_the_trusted_certificate_but_without_its_key_is_refused() {
+    let identity = Identity::self_signed(authority_params(&["localhost"]));
+    let thief = KeyPair::generate().unwrap().serialize_der();
+    let key = sign::any_supported_type(&PrivateKey(thief)).unwrap();
+    let chain = vec![Certificate(identity.certificate.clone())];
+    let certified = Arc::new(CertifiedKey::new(chain, Arc::new(Foreign(key))));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = ServerConfig::builder()
+            .with_safe_default_cipher_suites()
+            .with_safe_default_kx_groups()
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Thief(certified.clone())));
+        let text = refusal(Arc::new(config), "localhost", trusting(&identity));
+        assert!(text.contains("signature"), "{text}");
+    }
+}
+
+#[test]
+fn certificate_of_an_authority_signs_for_other_servers_as_before() {
+    let authority = Authority::new("as before");
+    let identity = authority.sign(server_params(&["localhost"]));
+    let trusted = tls::trusting(&authority);
+    for version in VERSIONS {
+        open(server_config(&identity, version, None, &[]), "localhost", trusted.clone()).unwrap();
+    }
+}
