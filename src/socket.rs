@@ -7,10 +7,14 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
+
 use crate::{error::Error, options::TlsVersion, redact::Excerpt};
 
 /// What a socket of any kind can be asked for.
 pub(crate) trait Handle: fmt::Debug + Send + Sync {
+    fn as_socket(&self) -> SockRef<'_>;
+
     fn peer_addr(&self) -> Option<SocketAddr>;
 
     fn local_addr(&self) -> Option<SocketAddr>;

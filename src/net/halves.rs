@@ -5,13 +5,24 @@ use std::{
     net::Shutdown,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use async_io::Async;
 use futures::io::AsyncWrite;
+use socket2::SockRef;
 
 use crate::socket::Handle;
+
+/// A write to a peer that has gone gives an error and never the signal SIGPIPE, which ends a process that has not asked
+/// to ignore it. `writev` takes no flags, so everything is sent by `send` and `sendmsg`.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const SEND_FLAGS: std::ffi::c_int = libc::MSG_NOSIGNAL;
+
+/// Apple's systems have an option instead of the flag, `SO_NOSIGPIPE`: async-io sets it when it connects, socket2 and the
+/// standard library when they listen, and accepted sockets inherit it. Windows has no such signal.
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+const SEND_FLAGS: std::ffi::c_int = 0;
 
 /// How much is read without waiting before others have their turn: a peer that sends faster than it is read must not
 /// be all that the task, and whoever shares its thread, are occupied with.
@@ -96,23 +107,36 @@ where
     }
 }
 
-#[cfg(feature = "tls")]
 impl<T> Sending<T>
 where
     Async<T>: Handle,
 {
+    #[cfg(feature = "tls")]
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.io.shutdown(how)
+    }
+
+    /// Sends by the given call, once the socket has room.
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        send: impl Fn(SockRef<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match send(self.io.as_socket()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.io.poll_writable(cx))?,
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 }
 
 impl<T> AsyncWrite for Sending<T>
 where
     Async<T>: Handle,
-    for<'a> &'a T: io::Write,
 {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self.io).poll_write(cx, buf)
+        self.poll_send(cx, |socket| socket.send_with_flags(buf, SEND_FLAGS))
     }
 
     fn poll_write_vectored(
@@ -120,7 +144,7 @@ where
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self.io).poll_write_vectored(cx, bufs)
+        self.poll_send(cx, |socket| socket.send_vectored_with_flags(bufs, SEND_FLAGS))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ use futures::{
     future::poll_fn,
     stream::{FuturesUnordered, StreamExt},
 };
+use socket2::SockRef;
 
 use crate::{
     clock::{Alarm, now},
@@ -78,6 +79,10 @@ fn summary(failures: &[Failure]) -> Error {
 }
 
 impl Handle for Async<TcpStream> {
+    fn as_socket(&self) -> SockRef<'_> {
+        SockRef::from(self.get_ref())
+    }
+
     fn peer_addr(&self) -> Option<SocketAddr> {
         self.get_ref().peer_addr().ok()
     }

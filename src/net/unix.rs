@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_io::{Async, Timer};
+use socket2::SockRef;
 
 use crate::{error::Error, socket::Handle};
 
@@ -35,6 +36,10 @@ pub(super) async fn connect(path: &Path) -> Result<Arc<Async<UnixStream>>, Error
 }
 
 impl Handle for Async<UnixStream> {
+    fn as_socket(&self) -> SockRef<'_> {
+        SockRef::from(self.get_ref())
+    }
+
     fn peer_addr(&self) -> Option<SocketAddr> {
         None
     }
