@@ -248,7 +248,7 @@ fn listening_server_answers_and_reports_unusual_heads() {
     let options = ServerOptions::default().on_failure(move |_, error| tell.send(error.clone()).unwrap());
     let server = block_on(Server::bind("127.0.0.1:0", options)).unwrap();
     let address = server.local_addr().unwrap();
-    let client = thread::spawn(move || {
+    let mut client = Some(thread::spawn(move || {
         for (start, status, _) in cases {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(net::PATIENCE)).unwrap();
@@ -258,7 +258,7 @@ fn listening_server_answers_and_reports_unusual_heads() {
             stream.read_to_string(&mut answer).unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{start}: {answer}");
         }
-    });
+    }));
     let expected: Vec<_> = cases.iter().filter_map(|(_, _, error)| *error).collect();
     let mut seen = Vec::new();
     block_on(async {
@@ -266,9 +266,11 @@ fn listening_server_answers_and_reports_unusual_heads() {
             let accepted = async_io::Timer::after(std::time::Duration::from_millis(1));
             futures::future::select(std::pin::pin!(server.accept()), accepted).await;
             seen.extend(told.try_iter());
+            if let Some(client) = client.take_if(|client| client.is_finished()) {
+                client.join().unwrap();
+            }
         }
     });
-    client.join().unwrap();
     for (error, expected) in seen.iter().zip(&expected) {
         assert!(
             matches!(error, Error::Handshake { error, .. } if error == expected),
