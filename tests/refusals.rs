@@ -11,6 +11,9 @@
 mod common;
 #[path = "common/net.rs"]
 mod net;
+#[cfg(feature = "tls")]
+#[path = "common/tls.rs"]
+mod tls;
 
 use std::{
     io::{Read as _, Write as _},
@@ -158,6 +161,33 @@ fn server_that_keeps_its_socket_open_does_not_delay_the_refusal() {
     assert!(until - server.join().unwrap() < SOON);
     assert_eq!(status(&error), Some(401));
     assert_eq!(error.response().unwrap().body(), b"sign in");
+}
+
+/// The same over TLS, of either version.
+#[cfg(feature = "tls")]
+#[test]
+fn server_that_keeps_its_tls_open_does_not_delay_the_refusal() {
+    let authority = tls::Authority::new("refusals");
+    let identity = authority.sign(tls::server_params(&["localhost"]));
+    for version in tls::VERSIONS {
+        let config = tls::server_config(&identity, version, None, &[]);
+        let (done, wait) = mpsc::channel::<()>();
+        let (address, server) = net::serve(move |stream| {
+            let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
+            net::read_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nwhy").unwrap();
+            let since = Instant::now();
+            let _ = wait.recv();
+            since
+        });
+        let options = net::options(address).host("localhost").tls(tls::trusting(&authority)).timeout(None);
+        let error = block_on(connect(options)).map(drop).unwrap_err();
+        let until = Instant::now();
+        drop(done);
+        assert!(until - server.join().unwrap() < SOON);
+        assert_eq!(status(&error), Some(403), "{error:?}");
+        assert_eq!(error.response().unwrap().body(), b"why");
+    }
 }
 
 /// A server that refuses a request for its size, or for its first line, reads no more of it.

@@ -140,6 +140,19 @@ fn error_with_a_response_hides_what_is_secret_there() {
     assert_error_hidden(&error);
     assert_hidden("response", error.response().unwrap());
     assert!(format!("{error:?}").contains(r#"body: "sign in first""#), "{error:?}");
+    // Header lines that are malformed are not quoted with what they hold.
+    for line in [
+        format!("Set-Cookie: {SECRET}\u{1}"),
+        format!("Set-Cookie : {SECRET}"),
+        format!("Set-Cookie: a\r\n\u{1}{SECRET}"),
+        format!("Set-Cookie: {SECRET}\0"),
+        format!("Set-Cookie: {SECRET}\nX: y"),
+        format!("Set-Cookie {SECRET}"),
+    ] {
+        for status in ["101 Switching Protocols", "403 Forbidden"] {
+            assert_error_hidden(&refused(&format!("HTTP/1.1 {status}\r\nX: y\r\n{line}\r\n\r\n")));
+        }
+    }
     let switched = head.replace("401 Unauthorized", "101 Switching Protocols");
     assert_error_hidden(&refused(&format!("{switched}\r\n")));
 }
@@ -170,8 +183,16 @@ fn failures_that_a_server_reports_hide_what_is_secret() {
     .unwrap();
     let address = server.local_addr().unwrap();
     let client = thread::spawn(move || {
-        for start in ["POST / HTTP/1.1\r\nHost: h", "GET / HTTP/1.1\r\nHost: a b", "GET / HTTP/1.1\r\nA B: c"]
-        {
+        for start in [
+            "POST / HTTP/1.1\r\nHost: h",
+            "GET / HTTP/1.1\r\nHost: a b",
+            "GET / HTTP/1.1\r\nA B: c",
+            "GET / HTTP/1.1\r\nHost: h\r\nCookie : hunter2",
+            "GET / HTTP/1.1\r\nHost: h\r\nCookie: hunter2\u{1}",
+            "GET / HTTP/1.1\r\nHost: h\r\nAuthorization hunter2",
+            "GET / HTTP/1.1\r\nHost: h\r\nCookie: hunter2\0",
+            "GET / HTTP/1.1\r\nHost: h\r\n Cookie: hunter2",
+        ] {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(net::PATIENCE)).unwrap();
             let request = format!("{start}\r\nCookie: {SECRET}\r\nAuthorization: {SECRET}\r\n\r\n");
@@ -188,7 +209,7 @@ fn failures_that_a_server_reports_hide_what_is_secret() {
             assert!(accept.as_mut().poll(cx).is_pending());
             errors.extend(told.try_iter());
             cx.waker().wake_by_ref();
-            if errors.len() < 3 { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+            if errors.len() < 8 { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
         })
         .await;
         errors

@@ -205,6 +205,11 @@ fn clients_must_show_a_certificate_where_one_is_asked_for() {
             let request = request.unwrap();
             let info = request.socket().unwrap().tls().unwrap();
             assert_eq!(info.client_certificates, std::slice::from_ref(&right.certificate));
+            let shown = format!("{info:?}");
+            assert!(
+                shown.ends_with(&format!("client_certificates: [{}] bytes }}", right.certificate.len())),
+                "{shown}"
+            );
         }
         for (identity, why) in [
             (others.sign(client_params()), "no trusted authority has signed it"),
