@@ -52,8 +52,7 @@ impl fmt::Debug for Value<'_> {
         if SECRET.iter().any(|secret| self.name.trim().eq_ignore_ascii_case(secret)) {
             return f.write_str(HIDDEN);
         }
-        let value = if self.value.contains("//") { hide_userinfo(self.value) } else { self.value.into() };
-        Excerpt(value.as_bytes()).fmt(f)
+        Excerpt(hide_userinfo(self.value).as_bytes()).fmt(f)
     }
 }
 
@@ -85,20 +84,25 @@ impl fmt::Debug for Excerpt<'_> {
     }
 }
 
-/// The URL, or what the caller took for one, without user name and password.
+/// A URL of the peer without user name and password.
 pub(crate) fn hide_userinfo(url: &str) -> Cow<'_, str> {
-    let start = url.find("//").map_or(0, |slashes| slashes + 2);
+    let Some(start) = url.find("//").map(|slashes| slashes + 2) else { return url.into() };
     let (before, rest) = url.split_at(start);
-    let (authority, _) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let end = match authority.rfind('@') {
-        // A slash in a password that is not encoded ends the authority too early.
-        None if authority.contains(':') => rest.rfind('@'),
-        end => end,
-    };
-    match end {
-        Some(end) => format!("{before}{HIDDEN}{}", rest.get(end..).unwrap_or_default()).into(),
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{before}{HIDDEN}@{host}{path}").into(),
         None => url.into(),
     }
+}
+
+/// What the caller took for a URL, without its user name, password and query, which may be secret. A password may have any
+/// character, so everything before the last `@` is left out.
+pub(crate) fn hide_secrets(text: &str) -> String {
+    let start = text.find("//").map_or(0, |slashes| slashes + 2);
+    let (scheme, rest) = text.split_at(start);
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
+    format!("{scheme}{user}{rest}{query}")
 }
 
 #[cfg(test)]
@@ -108,19 +112,30 @@ mod tests {
     #[test]
     fn user_information_of_a_url_is_hidden_and_nothing_else() {
         for (url, shown) in [
-            ("ws://user:secret@host/a", "ws://…@host/a"),
+            ("ws://user:secret@host/a?b", "ws://…@host/a?b"),
             ("ws://secret@host", "ws://…@host"),
             ("WSS://a:b@c:d@[::1]:8/", "WSS://…@[::1]:8/"),
-            ("ws:/user:secret@host/", "…@host/"),
             ("//user:secret@host/", "//…@host/"),
-            ("user:secret@host:80", "…@host:80"),
-            ("ws://user:se/cr?e#t@host/", "ws://…@host/"),
             ("ws://host/@name", "ws://host/@name"),
             ("ws://host/?mail=a@b", "ws://host/?mail=a@b"),
-            ("ws://host:80/chat", "ws://host:80/chat"),
+            ("/chat?mail=a@b", "/chat?mail=a@b"),
             ("", ""),
         ] {
             assert_eq!(hide_userinfo(url), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn nothing_before_the_last_at_sign_of_a_malformed_url_is_shown() {
+        for (text, shown) in [
+            ("ws://user:secret@host/a?b", "ws://…@host/a?…"),
+            ("ws:/user:secret@host/", "…@host/"),
+            ("user:secret@host:80", "…@host:80"),
+            ("ws://user:se/cr?e#t@host/", "ws://…@host/"),
+            ("ws://host:80/chat", "ws://host:80/chat"),
+            ("", ""),
+        ] {
+            assert_eq!(hide_secrets(text), shown, "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ use url::{Host, ParseError, Url};
 use crate::{
     error::{Error, OptionsError, Quoted, UrlError},
     options::{Credentials, Options},
+    redact::hide_secrets,
 };
 
 /// Takes a `ws` or `wss` URL apart ([RFC 6455 §3](https://www.rfc-editor.org/rfc/rfc6455#section-3)).
@@ -57,7 +58,10 @@ pub struct WsUrl {
 /// means any. Says whether it was a URL.
 pub(crate) fn parse_place(text: &str) -> Result<(WsUrl, bool), Error> {
     parse_listening(text).map_err(|(error, why)| {
-        Error::url(error, format!("invalid address {} to listen on: {why}", Quoted(redact(text).as_bytes())))
+        Error::url(
+            error,
+            format!("invalid address {} to listen on: {why}", Quoted(hide_secrets(text).as_bytes())),
+        )
     })
 }
 
@@ -95,18 +99,8 @@ fn fault<T>(error: UrlError, why: impl Into<Cow<'static, str>>) -> Result<T, Fau
 
 fn parse(text: &str) -> Result<WsUrl, Error> {
     parse_parts(text, 1).map_err(|(error, why)| {
-        Error::url(error, format!("invalid URL {}: {why}", Quoted(redact(text).as_bytes())))
+        Error::url(error, format!("invalid URL {}: {why}", Quoted(hide_secrets(text).as_bytes())))
     })
-}
-
-/// The URL without its user name, password and query, which may be secret. A password may have any character, so
-/// everything before the last `@` is left out.
-fn redact(text: &str) -> String {
-    let start = text.find("//").map_or(0, |slashes| slashes + 2);
-    let (scheme, rest) = text.split_at(start);
-    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
-    format!("{scheme}{user}{rest}{query}")
 }
 
 fn parse_parts(text: &str, lowest_port: u16) -> Result<WsUrl, Fault> {
@@ -204,7 +198,7 @@ fn describe_host(host: &str, error: ParseError) -> String {
 fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
     let meant = |rest: &str, tls: bool| {
         let scheme = if tls { "wss" } else { "ws" };
-        let url = format!("{scheme}://{}", redact(rest.trim_start_matches('/')));
+        let url = format!("{scheme}://{}", hide_secrets(rest.trim_start_matches('/')));
         format!("did you mean {}?", Quoted(url.as_bytes()))
     };
     let is_scheme = |text: &str| {
@@ -349,7 +343,7 @@ pub(crate) fn parse_host(host: &str) -> Result<String, Error> {
     };
     parsed.map(bare).map_err(|error| {
         let why = if host.contains("://") {
-            format!("the host {} is a URL; use Options::from_url", Quoted(redact(host).as_bytes()))
+            format!("the host {} is a URL; use Options::from_url", Quoted(hide_secrets(host).as_bytes()))
         } else if host.is_empty() {
             "the host is empty".to_owned()
         } else if host.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {

@@ -14,7 +14,7 @@ const LAYERS: [(&str, &[&str]); 33] = [
     ("buffer", &[]),
     ("pool", &["buffer"]),
     ("options", &["error", "redact"]),
-    ("url", &["error", "options"]),
+    ("url", &["error", "options", "redact"]),
     ("socket", &["error", "options", "redact"]),
     ("handshake", &["error", "options", "redact", "socket"]),
     ("frame", &["error", "buffer", "pool"]),

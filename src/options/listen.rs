@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Error, redact::hide_userinfo};
+use crate::{error::Error, redact::hide_secrets};
 
 #[cfg(feature = "deflate")]
 use super::Deflate;
@@ -194,7 +194,7 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // User information is not allowed there, and not shown either.
-            Self::Text(text) => hide_userinfo(text).fmt(f),
+            Self::Text(text) => hide_secrets(text).fmt(f),
             Self::Name(host, port) => (host, port).fmt(f),
             Self::Socket(address) => address.fmt(f),
             Self::Unix(path) => path.fmt(f),
