@@ -48,6 +48,26 @@ impl Connected {
     }
 }
 
+/// Why a client that has arrived did not get through.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// It ended the connection before it had sent anything, as one does that only looks whether a server is there.
+    pub(crate) is_probe: bool,
+}
+
+impl Failure {
+    /// What to report. `None`: a probe is no failure.
+    pub(crate) fn into_error(self) -> Option<Error> {
+        (!self.is_probe).then_some(self.error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, is_probe: false }
+    }
+}
+
 /// Where to connect to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Address<'a> {

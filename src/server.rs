@@ -7,12 +7,13 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     deadline::Deadline,
-    error::{Error, HandshakeError},
+    error::{Error, HandshakeError, TlsError},
     exchange::{read_head, send_last},
     handshake::{
         Reply, Request, head::HeadBuffer, headers::check_subprotocols, origin::check_origins,
         request::is_proxy_protocol,
     },
+    net::Failure,
     options::{AcceptOptions, HeadLimits},
     socket::Socket,
 };
@@ -24,7 +25,7 @@ mod listening;
 mod upgrade;
 
 pub use listening::{Connecting, Server};
-pub(crate) use listening::{Connection, finish};
+pub(crate) use listening::{Connection, decide_later, finish};
 pub use upgrade::{Refused, Upgrade};
 
 /// Reads the request of a client over a transport that the caller has accepted
@@ -72,7 +73,8 @@ where
     Box::pin(async move {
         check_options(&options)?;
         let deadline = Deadline::after(options.timeout);
-        read_upgrade(read, write, None, deadline, Arc::new(options)).await
+        let upgrade = read_upgrade(read, write, None, deadline, Arc::new(options)).await;
+        upgrade.map_err(|failure| failure.error)
     })
 }
 
@@ -89,12 +91,13 @@ async fn read_upgrade<R, W>(
     socket: Option<Socket>,
     deadline: Deadline,
     options: Arc<AcceptOptions>,
-) -> Result<Upgrade<R, W>, Error>
+) -> Result<Upgrade<R, W>, Failure>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let request = deadline.within(pin!(read_request(&mut read, options.limits))).await;
+    let mut is_probe = false;
+    let request = deadline.within(pin!(read_request(&mut read, options.limits, &mut is_probe))).await;
     match request {
         Ok((mut request, leftover)) => {
             request.set_socket(socket);
@@ -112,18 +115,30 @@ where
                 // The first error is the one to tell; the answer is a courtesy. In a box: most need no room for it.
                 let _ = Box::pin(answer).await;
             }
-            Err(error)
+            Err(Failure { error, is_probe })
         }
     }
 }
 
-/// The request, and what came after it.
-async fn read_request<R>(read: &mut R, limits: HeadLimits) -> Result<(Request, Vec<u8>), Error>
+/// The request, and what came after it. `is_probe` becomes whether the connection ended before its first byte.
+async fn read_request<R>(
+    read: &mut R,
+    limits: HeadLimits,
+    is_probe: &mut bool,
+) -> Result<(Request, Vec<u8>), Error>
 where
     R: AsyncRead + Unpin,
 {
     let mut buffer = HeadBuffer::new(limits, Vec::new()).skip_empty_lines();
     let whole = read_head(read, &mut buffer).await;
+    // Not where the client says in TLS why it ends the connection.
+    let has_ended = matches!(
+        whole,
+        Err(Error::Handshake { error: HandshakeError::NoHead, .. }
+            | Error::Io(_)
+            | Error::Tls(TlsError::Truncated))
+    );
+    *is_probe = has_ended && buffer.received().is_empty();
     let is_proxy = is_proxy_protocol(buffer.received());
     let head = buffer.finish();
     match whole.and_then(|()| Ok(Request::parse(&head)?)) {
@@ -161,7 +176,8 @@ mod tests {
     #[test]
     fn frames_in_the_packet_of_the_request_are_kept() {
         let mut read = Cursor::new("GET / HTTP/1.1\r\nHost: h\r\n\r\n\u{1}frames");
-        let (request, leftover) = block_on(read_request(&mut read, HeadLimits::default())).unwrap();
+        let (request, leftover) =
+            block_on(read_request(&mut read, HeadLimits::default(), &mut false)).unwrap();
         assert_eq!((request.header("host"), leftover.as_slice()), (Some("h"), &b"\x01frames"[..]));
     }
 

@@ -86,7 +86,7 @@ const LAYERS: [(&str, &[&str]); 33] = [
             "exchange",
         ],
     ),
-    ("serve", &["error", "frame", "handshake", "write", "read", "messages", "server"]),
+    ("serve", &["error", "options", "frame", "handshake", "write", "read", "messages", "server"]),
     ("porting", &["error", "options", "socket", "write", "read"]),
     ("lib", &[]),
 ];

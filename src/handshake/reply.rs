@@ -80,6 +80,11 @@ impl Reply {
         Self::text(400, format!("{error}\n{expected}"))
     }
 
+    /// The answer where the fault is the server's. It says nothing more.
+    pub(crate) fn at_fault() -> Self {
+        Self::text(500, "the server is at fault\n")
+    }
+
     /// The answer to a request that did not come in time.
     pub(crate) fn timeout() -> Self {
         Self::text(408, "the request took too long\n")

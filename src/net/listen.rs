@@ -21,7 +21,7 @@ use crate::{
 
 #[cfg(feature = "tls")]
 use super::tls::Acceptor;
-use super::{Connected, Reader, Writer, halves};
+use super::{Connected, Failure, Reader, Writer, halves};
 #[cfg(not(feature = "tls"))]
 use NoAcceptor as Acceptor;
 
@@ -208,12 +208,13 @@ impl Listener {
     }
 
     /// Encrypts the connection, where that is what this is for.
-    pub(crate) async fn secure(&self, plain: Connected, deadline: Deadline) -> Result<Connected, Error> {
-        match &self.tls {
-            // In a box, so that who is without TLS need not have room for it.
-            Some(acceptor) => deadline.within_phase(Phase::Tls, Box::pin(acceptor.accept(plain))).await,
-            None => Ok(plain),
-        }
+    pub(crate) async fn secure(&self, plain: Connected, deadline: Deadline) -> Result<Connected, Failure> {
+        let Some(acceptor) = &self.tls else { return Ok(plain) };
+        let mut is_probe = false;
+        // In a box, so that who is without TLS need not have room for it.
+        let secured =
+            deadline.within_phase(Phase::Tls, Box::pin(acceptor.accept(plain, &mut is_probe))).await;
+        secured.map_err(|error| Failure { error, is_probe })
     }
 
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
@@ -277,7 +278,7 @@ impl NoAcceptor {
         Err(OptionsError::NoTls.into())
     }
 
-    async fn accept(&self, _: Connected) -> Result<Connected, Error> {
+    async fn accept(&self, _: Connected, _: &mut bool) -> Result<Connected, Error> {
         match *self {}
     }
 }

@@ -63,13 +63,15 @@ impl Acceptor {
         Ok(Self(config::ServerConfigs::new(tls).await?))
     }
 
-    pub(super) async fn accept(&self, plain: Connected) -> Result<Connected, Error> {
+    /// Shakes hands with a client. `is_probe` becomes whether it ended the connection before it had sent anything.
+    pub(super) async fn accept(&self, plain: Connected, is_probe: &mut bool) -> Result<Connected, Error> {
         let Connected { reader, writer, socket } = plain;
         let gate = Gate::new(Role::Server, reader, writer);
         let (config, shown) = self.0.for_one_client()?;
         let relay = Relay::new();
         let accepting = pin!(TlsAcceptor::from(config).accept(gate.clone()));
-        let stream = handshake(accepting, &relay, &gate).await?;
+        let shaken = handshake(accepting, &relay, &gate).await;
+        let stream = shaken.inspect_err(|_| *is_probe = gate.is_silent())?;
         encrypted(Box::new(stream), gate, relay, socket, shown.take())
     }
 }

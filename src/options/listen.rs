@@ -120,9 +120,10 @@ impl ServerOptions {
     }
 
     /// Sees what goes wrong where nobody else does, for a log: connections that [`Server::accept`](crate::Server::accept)
-    /// took and that did not become WebSockets, with the address of the client, and failures to take any, with the place
-    /// that listens. A panic in it
-    /// ends nothing but the call. Default: nobody sees them.
+    /// took and that did not become WebSockets, with the address of the client; failures to take any, with the place
+    /// that listens; errors of handlers. It does not see connections that end before their first byte, or after TLS
+    /// before the first byte of a request, such as those of health checks. A panic in it ends nothing but the call.
+    /// Default: nobody sees them.
     #[must_use]
     pub fn on_failure(mut self, see: impl Fn(Option<SocketAddr>, &Error) + Send + Sync + 'static) -> Self {
         self.on_failure = OnFailure(Some(Arc::new(see)));

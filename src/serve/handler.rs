@@ -10,8 +10,9 @@ use crate::{
     frame::{CloseCode, CloseFrame},
     handshake::{Reply, Request},
     messages::Data,
+    options::Accept,
     read::Read,
-    server::{Connecting, Connection, Server, finish},
+    server::{Connecting, Connection, Server, Upgrade, decide_later, finish},
     write::Write,
 };
 
@@ -73,7 +74,7 @@ pub trait Handler: Send {
     ///
     /// # Errors
     ///
-    /// The answer that the client gets instead.
+    /// The answer that the client gets instead. If this panics, it gets 500.
     fn prepare(&mut self, request: &Request) -> impl Future<Output = Result<(), Reply>> + Send {
         let _ = request;
         async { Ok(()) }
@@ -118,8 +119,8 @@ pub trait Handler: Send {
     }
 }
 
-/// As [`serve`](crate::serve), but with callbacks: `make` gives a [`Handler`] for each client. What
-/// [`Server::accept`] refuses or its [hook](Server::set_proxy_handshake) answers does not come to the handler.
+/// As [`serve`](crate::serve), but with callbacks: `make` gives a [`Handler`] for each client, once its request is there.
+/// What [`Server::accept`] refuses or its [hook](Server::set_proxy_handshake) answers does not come to the handler.
 ///
 /// # Errors
 ///
@@ -132,8 +133,7 @@ pub async fn serve_handler<H: Handler>(server: &Server, make: impl Fn() -> H) ->
     let attend = |connecting: Connecting| {
         let peer = connecting.peer_addr();
         let attended = async {
-            let mut handler = make();
-            if let Some(connection) = admit(server, connecting, &mut handler).await? {
+            if let Some((handler, connection)) = admit(server, connecting, &make).await? {
                 Box::pin(converse(handler, connection)).await?;
             }
             Ok(())
@@ -152,12 +152,33 @@ pub async fn serve_handler<H: Handler>(server: &Server, make: impl Fn() -> H) ->
 async fn admit<H: Handler>(
     server: &Server,
     connecting: Connecting,
-    handler: &mut H,
-) -> Result<Option<Connection>, Error> {
-    let Some((upgrade, mut accept)) = server.admit(connecting).await? else {
+    make: &impl Fn() -> H,
+) -> Result<Option<(H, Connection)>, Error> {
+    let Some((upgrade, accept)) = server.admit(connecting).await? else {
         return Ok(None);
     };
-    // What is wrong with it is found again, and answered, in the end.
+    // In a box, as all that follows is rarely waited for.
+    let prepared = Box::pin(decide_later(prepare(&upgrade, accept, make))).await;
+    match prepared {
+        Ok((handler, accept)) => {
+            let connection = Box::pin(finish(upgrade, accept)).await?;
+            Ok(connection.map(|connection| (handler, connection)))
+        }
+        Err(reply) => {
+            Box::pin(upgrade.respond(reply)).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// A handler that lets the client in, and how it does.
+async fn prepare<H: Handler>(
+    upgrade: &Upgrade,
+    mut accept: Accept,
+    make: &impl Fn() -> H,
+) -> Result<(H, Accept), Reply> {
+    let mut handler = make();
+    // What is wrong with the request is found again, and answered, in the end.
     if upgrade.check().is_ok() {
         let offered: Vec<_> = upgrade.request().subprotocols().collect();
         if !offered.is_empty()
@@ -166,12 +187,9 @@ async fn admit<H: Handler>(
             accept = accept.subprotocol(chosen);
         }
         drop(offered);
-        if let Err(reply) = handler.prepare(upgrade.request()).await {
-            upgrade.respond(reply).await?;
-            return Ok(None);
-        }
+        handler.prepare(upgrade.request()).await?;
     }
-    finish(upgrade, accept).await.map(Some)
+    Ok((handler, accept))
 }
 
 async fn converse<H: Handler>(

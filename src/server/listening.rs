@@ -3,19 +3,23 @@
 use std::{
     fmt,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 
 use crate::{
     deadline::Deadline,
     error::{Error, Phase},
     handshake::{Reply, Request},
-    net::listen::{self, Listener},
+    net::{
+        Failure,
+        listen::{self, Listener},
+    },
     options::{Accept, AcceptOptions, Addresses, ServerOptions},
     read::Read,
     sync::{Mutex, lock},
@@ -23,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    Upgrade,
+    Refused, Upgrade,
     arrivals::{Arrival, Arrivals},
     check_options,
     handshakes::Handshakes,
@@ -172,8 +176,8 @@ impl Server {
     }
 
     /// Sees each request that [`accept`](Self::accept) is about to accept, and how it will be; may change both, or give
-    /// a plain HTTP answer instead. It replaces the hook that was there before. Where it panics, its client is dropped,
-    /// and no other. Name and place are those of the old tarantool server.
+    /// a plain HTTP answer instead. It replaces the hook that was there before. If it panics, its client gets 500, and
+    /// others are not affected. Name and place are those of the old tarantool server.
     ///
     /// # Examples
     ///
@@ -222,10 +226,14 @@ impl Server {
         self.shared.arrivals.connections()
     }
 
-    /// The request of a client that [`accept`](Self::accept) would be about to accept, and how.
+    /// The request of a client that [`accept`](Self::accept) would be about to accept, and how. `None`: it got another
+    /// answer, or there is none to give.
     pub(crate) async fn admit(&self, connecting: Connecting) -> Result<Option<(Upgrade, Accept)>, Error> {
-        let listener = Arc::clone(&connecting.listener);
-        self.shared.admit(connecting.await?, &listener).await
+        let Connecting { listener, future, .. } = connecting;
+        match future.await {
+            Ok(upgrade) => self.shared.admit(upgrade, &listener).await,
+            Err(failure) => failure.into_error().map_or(Ok(None), Err),
+        }
     }
 
     /// Ends one of the sockets, as if the system had: accepting from it fails from now on.
@@ -264,11 +272,11 @@ impl Shared {
     /// Accepts the client, or tells it why not.
     pub(super) async fn answer(&self, connecting: Connecting) -> Option<Connection> {
         let peer = connecting.peer_addr();
-        let listener = Arc::clone(&connecting.listener);
-        let connection = match connecting.await {
+        let Connecting { listener, future, .. } = connecting;
+        let connection = match future.await {
             // In a box, as it is rarely waited for: whoever has yet to send a request needs no room for it.
             Ok(upgrade) => Box::pin(self.accept(upgrade, &listener)).await,
-            Err(error) => Err(error),
+            Err(failure) => failure.into_error().map_or(Ok(None), Err),
         };
         connection.unwrap_or_else(|error| {
             self.arrivals.on_failure.call(peer, &error);
@@ -278,47 +286,59 @@ impl Shared {
 
     async fn accept(&self, upgrade: Upgrade, listener: &Listener) -> Result<Option<Connection>, Error> {
         match self.admit(upgrade, listener).await? {
-            Some((upgrade, accept)) => finish(upgrade, accept).await.map(Some),
+            Some((upgrade, accept)) => finish(upgrade, accept).await,
             None => Ok(None),
         }
     }
 
-    /// What the address and the hook make of it. `None`: they have answered.
+    /// What the address and the hook make of a request. `None`: they have answered.
     async fn admit(
         &self,
         mut upgrade: Upgrade,
         listener: &Listener,
     ) -> Result<Option<(Upgrade, Accept)>, Error> {
-        if !listener.serves(upgrade.request().path()) {
-            Box::pin(upgrade.reject(404, "there is nothing here\n")).await?;
-            return Ok(None);
+        let accept = if listener.serves(upgrade.request().path()) {
+            let hook = lock(&self.hook).clone();
+            decide(|| match hook {
+                Some(hook) if upgrade.check().is_ok() => hook(upgrade.request_mut(), Accept::default()),
+                _ => Ok(Accept::default()),
+            })
+        } else {
+            Err(Reply::text(404, "there is nothing here\n"))
+        };
+        match accept {
+            Ok(accept) => Ok(Some((upgrade, accept))),
+            Err(reply) => {
+                Box::pin(upgrade.respond(reply)).await?;
+                Ok(None)
+            }
         }
-        let mut accept = Accept::default();
-        let hook = lock(&self.hook).clone();
-        if let Some(hook) = hook
-            && upgrade.check().is_ok()
-        {
-            accept = match hook(upgrade.request_mut(), accept) {
-                Ok(accept) => accept,
-                Err(reply) => {
-                    Box::pin(upgrade.respond(reply)).await?;
-                    return Ok(None);
-                }
-            };
-        }
-        Ok(Some((upgrade, accept)))
     }
 }
 
-/// Accepts the request, or tells the client why not.
-pub(crate) async fn finish(upgrade: Upgrade, accept: Accept) -> Result<Connection, Error> {
-    match upgrade.accept(accept).await {
-        Ok(connection) => Ok(connection),
-        Err(refused) => {
-            let error = refused.error.clone();
+/// Runs code of the caller that decides on a request. If it panics, the answer is that the server is at fault.
+fn decide<T>(decide: impl FnOnce() -> Result<T, Reply>) -> Result<T, Reply> {
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| Err(Reply::at_fault()))
+}
+
+/// The same for code that waits.
+pub(crate) async fn decide_later<T>(decide: impl Future<Output = Result<T, Reply>>) -> Result<T, Reply> {
+    AssertUnwindSafe(decide).catch_unwind().await.unwrap_or_else(|_| Err(Reply::at_fault()))
+}
+
+/// Accepts the request, or tells the client why not. `None`: code of the caller has panicked.
+pub(crate) async fn finish(mut upgrade: Upgrade, accept: Accept) -> Result<Option<Connection>, Error> {
+    let agreed = AssertUnwindSafe(upgrade.switch(&accept)).catch_unwind().await;
+    match agreed {
+        Ok(Ok(agreed)) => Ok(Some(upgrade.open(agreed))),
+        Ok(Err(error)) => {
             // The first error is the one to tell.
-            let _ = Box::pin(refused.answer()).await;
+            let _ = Box::pin(Refused::new(upgrade, error.clone()).answer()).await;
             Err(error)
+        }
+        Err(_) => {
+            Box::pin(upgrade.respond(Reply::at_fault())).await?;
+            Ok(None)
         }
     }
 }
@@ -348,7 +368,7 @@ impl fmt::Debug for Server {
 pub struct Connecting {
     peer: Option<SocketAddr>,
     listener: Arc<Listener>,
-    future: BoxFuture<'static, Result<Upgrade, Error>>,
+    future: BoxFuture<'static, Result<Upgrade, Failure>>,
 }
 
 impl Connecting {
@@ -377,7 +397,7 @@ impl Future for Connecting {
     type Output = Result<Upgrade, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(cx)
+        self.future.as_mut().poll(cx).map_err(|failure| failure.error)
     }
 }
 

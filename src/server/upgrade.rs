@@ -61,6 +61,9 @@ pub struct Upgrade<R = SocketReader, W = SocketWriter> {
     answered: bool,
 }
 
+/// What holds for a connection, and its subprotocol.
+pub(super) type Agreed = (Settings, Option<String>);
+
 impl<R, W> Upgrade<R, W> {
     pub(crate) fn new(
         read: R,
@@ -123,20 +126,23 @@ where
     ) -> impl Future<Output = Result<(Request, IoRead<R, W>, IoWrite<W>), Refused<R, W>>> {
         Box::pin(async move {
             match self.switch(&accept).await {
-                Ok((settings, subprotocol)) => {
-                    let Self { read, write, mut request, leftover, .. } = self;
-                    request.set_agreed(subprotocol, settings.deflate.as_ref().map(Deflate::params));
-                    let (read, write) = assemble(read, leftover, write, &settings);
-                    Ok((request, read, write))
-                }
-                Err(error) => Err(Refused { upgrade: Box::new(self), error }),
+                Ok(agreed) => Ok(self.open(agreed)),
+                Err(error) => Err(Refused::new(self, error)),
             }
         })
     }
 
+    /// The connection, once the answer is out.
+    pub(super) fn open(self, (settings, subprotocol): Agreed) -> (Request, IoRead<R, W>, IoWrite<W>) {
+        let Self { read, write, mut request, leftover, .. } = self;
+        request.set_agreed(subprotocol, settings.deflate.as_ref().map(Deflate::params));
+        let (read, write) = assemble(read, leftover, write, &settings);
+        (request, read, write)
+    }
+
     /// Sends the answer 101, after everything that can be wrong with it was looked at. Gives what holds from now on,
     /// and the subprotocol.
-    async fn switch(&mut self, accept: &Accept) -> Result<(Settings, Option<String>), Error> {
+    pub(super) async fn switch(&mut self, accept: &Accept) -> Result<Agreed, Error> {
         if self.answered {
             return Err(Error::Closed(None));
         }
@@ -238,6 +244,12 @@ pub struct Refused<R = SocketReader, W = SocketWriter> {
     pub error: Error,
 }
 
+impl<R, W> Refused<R, W> {
+    pub(super) fn new(upgrade: Upgrade<R, W>, error: Error) -> Self {
+        Self { upgrade: Box::new(upgrade), error }
+    }
+}
+
 impl<R, W> Refused<R, W>
 where
     R: AsyncRead + Unpin,
@@ -262,7 +274,7 @@ where
             Error::Handshake { error, .. } => Reply::refusal(error, Some(&upgrade.request)),
             _ => None,
         };
-        upgrade.respond(reply.unwrap_or_else(|| Reply::text(500, "the server is at fault\n"))).await
+        upgrade.respond(reply.unwrap_or_else(Reply::at_fault)).await
     }
 }
 

@@ -82,6 +82,11 @@ impl Gate {
         })))
     }
 
+    /// Whether nothing has come so far in the handshake.
+    pub(super) fn is_silent(&self) -> bool {
+        lock(&self.0).left == HANDSHAKE_LEN
+    }
+
     /// From now on turns count. Gives what was agreed on.
     pub(super) fn end_handshake(&self) -> Option<TlsInfo> {
         let mut ports = lock(&self.0);
