@@ -264,6 +264,19 @@ fn client_that_does_not_speak_tls_is_turned_away() {
 }
 
 #[test]
+fn proxy_protocol_before_tls_is_named_as_such() {
+    let authority = Authority::new("proxied");
+    let server = bind(server_tls(&authority.sign(server_params(&["localhost"]))));
+    for head in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"] {
+        let mut stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        stream.write_all(head).unwrap();
+        let error = counted(next(&server)).0.map(drop).unwrap_err();
+        assert!(error.to_string().contains("PROXY protocol"), "{error}");
+        net::read_to_end(&mut stream);
+    }
+}
+
+#[test]
 fn silent_client_has_until_the_deadline() {
     let authority = Authority::new("silent");
     let tls = server_tls(&authority.sign(server_params(&["localhost"])));

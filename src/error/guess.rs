@@ -3,7 +3,10 @@
 /// Names the protocol that begins with these bytes, if they are known.
 pub(crate) fn guess_protocol(bytes: &[u8]) -> Option<&'static str> {
     const METHODS: [&[u8]; 6] = [b"GET /", b"POST ", b"HEAD ", b"PUT /", b"OPTIO", b"CONNE"];
-    const KNOWN: [(&[u8], &str); 14] = [
+    const KNOWN: [(&[u8], &str); 16] = [
+        (b"PROXY", "the PROXY protocol of a load balancer"),
+        // The start of its binary version.
+        (b"\r\n\r\n\0", "the PROXY protocol of a load balancer"),
         (b"SSH-", "SSH"),
         (b"HTTP/", "HTTP"),
         (b"PRI *", "HTTP/2"),

@@ -81,8 +81,8 @@ impl Response {
         self.deflate
     }
 
-    /// The start of the body of a refusal, as much of it as was read: at most as many bytes as a head may
-    /// have, 16 KiB by default.
+    /// The start of the body of a refusal, as much of it as came within a second after the head: at most as many bytes as a
+    /// head may have, 16 KiB by default. Empty where the head could not be read to its end.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body.0
