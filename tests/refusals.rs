@@ -266,6 +266,19 @@ fn status_of_a_refusal_is_told_whatever_is_wrong_with_the_rest_of_its_head() {
 }
 
 #[test]
+fn refusal_with_any_byte_of_its_headers_changed_keeps_its_status() {
+    let line = "HTTP/1.1 403 Forbidden\r\n";
+    let answer = format!("{line}X-A: 1\r\nX-B: b\r\n c\r\nContent-Length: 3\r\n\r\nwhy");
+    for index in line.len()..answer.len() {
+        for byte in *b"\0\t\n\r \"%,-.0129:;=AGaz\x7f\x80\xff" {
+            let mut answer = answer.clone().into_bytes();
+            answer[index] = byte;
+            assert_eq!(status(&refused(&answer)), Some(403), "{:?}", String::from_utf8_lossy(&answer));
+        }
+    }
+}
+
+#[test]
 fn headers_and_body_are_there_but_for_the_malformed_line() {
     let error = refused(
         b"HTTP/1.1 403 x\r\nA: 1\r\n 2\r\nno colon\r\nContent-Length: 3\r\nB: 2\r\n\r\nwhy, and more",
