@@ -2,29 +2,45 @@
 //! for each connection reads with a timeout, a write, and a closing handshake.
 //!
 //! ```text
-//! cargo run --example accept_loop -- [ADDRESS]
+//! cargo run --example accept_loop
+//! cargo run --example accept_loop -- --help
 //! ```
-//!
-//! Without an address it finds one by itself and ends after a client of its own has been served.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "a program may start threads")]
 
-use std::{error::Error, sync::Arc, thread, time::Duration};
+use std::{error::Error, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use coro_websocket::{
     Options, Phase, Read, Reply, Server, ServerOptions, StreamExt, Write, connect, shutdown,
 };
 use futures::executor::block_on;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let given = std::env::args().nth(1);
-    let place = given.as_deref().unwrap_or("127.0.0.1:0");
-    let server = Arc::new(block_on(Server::bind(place, ServerOptions::default().backlog(1024)))?);
-    let url = format!("ws://{}/", server.local_addr().ok_or("there is no address")?);
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: accept_loop [ADDRESS]
+
+Sends every message back, and says goodbye to a client that has sent nothing for
+half a second.
+
+  ADDRESS     A host and a port (default: a free port of 127.0.0.1, and it ends
+              when a client of its own has been served)
+  -h, --help  Print this text
+";
+
+fn main() -> ExitCode {
+    program::run(USAGE, program::Arguments::operand, run)
+}
+
+fn run(given: Option<String>) -> Result<(), Box<dyn Error>> {
+    let address = given.as_deref().unwrap_or("127.0.0.1:0");
+    let server = Arc::new(block_on(Server::bind(address, ServerOptions::default().backlog(1024)))?);
+    let url = format!("ws://{}/", server.local_addr().ok_or("the server has no address")?);
     println!("{url}");
 
     server.set_proxy_handshake(|request, accept| {
-        println!("{} asks for {}", request.header("host").unwrap_or("somebody"), request.pathname());
+        println!("a client asks {} for {}", request.header("host").unwrap_or("us"), request.pathname());
         if request.path() == "/secret" {
             return Err(Reply::text(403, "not for you\n"));
         }
@@ -35,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let server = Arc::clone(&server);
         thread::spawn(move || {
             if let Err(error) = block_on(client(&url)) {
-                eprintln!("client: {error}");
+                program::say(format_args!("client: {error}"));
             }
             server.close();
         });
@@ -49,19 +65,21 @@ fn main() -> Result<(), Box<dyn Error>> {
                 channels.push(thread::spawn(|| block_on(channel(read, write))));
             }
             Ok(None) => println!("the server is closed"),
-            Err(coro_websocket::Error::TimedOut(Phase::Call)) => println!("nobody came for a minute"),
+            Err(coro_websocket::Error::TimedOut(Phase::Call)) => {
+                println!("no client has connected for a minute");
+            }
             Err(error) => return Err(error.into()),
         }
         channels.retain(|channel| !channel.is_finished());
     }
     // Connections live on when the server is closed.
     for channel in channels {
-        channel.join().map_err(|_| "a channel has panicked")??;
+        channel.join().map_err(|_| "the thread of a channel has panicked")??;
     }
     Ok(())
 }
 
-/// Sends back what comes, until nothing has come for a while, then says goodbye.
+/// Sends every message back until none has arrived for a while, then says goodbye.
 async fn channel(mut read: Read, mut write: Write) -> Result<(), coro_websocket::Error> {
     loop {
         match read.next_timeout(Duration::from_millis(500)).await {
@@ -83,7 +101,7 @@ async fn channel(mut read: Read, mut write: Write) -> Result<(), coro_websocket:
 
 async fn client(url: &str) -> Result<(), coro_websocket::Error> {
     let (response, mut read, mut write) = connect(Options::from_url(url)?).await?;
-    println!("client: served by {}", response.header("x-served-by").unwrap_or("nobody"));
+    println!("client: served by {}", response.header("x-served-by").unwrap_or("an unnamed server"));
     write.text("hello").await?;
     while let Some(message) = read.next().await {
         println!("client: {}", message?);

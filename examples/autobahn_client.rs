@@ -2,54 +2,70 @@
 //! many cases there are, echoes in each of them, and asks for the report.
 //!
 //! ```text
-//! cargo run --release --example autobahn_client -- [--agent NAME] [--deflate[=PARAMS]] ws://127.0.0.1:9001
+//! cargo run --release --example autobahn_client -- ws://127.0.0.1:9001
+//! cargo run --release --example autobahn_client -- --help
 //! ```
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use coro_websocket::{Options, Read, StreamExt, Write, connect};
 use deflate::Compressed as _;
 
-#[path = "args/deflate.rs"]
+#[path = "common/deflate.rs"]
 mod deflate;
+#[path = "common/program.rs"]
+mod program;
 
-const USAGE: &str = "usage: autobahn_client [--agent NAME] [--deflate[=PARAMS]] URL";
+const USAGE: &str = "\
+usage: autobahn_client [OPTIONS] URL
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (mut agent, mut url, mut deflate) = (String::from("testee"), None, None);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--agent" => agent = args.next().ok_or(USAGE)?,
-            _ if let Some(params) = deflate::params(&arg) => deflate = Some(params.to_owned()),
-            _ if arg.starts_with('-') || url.is_some() => return Err(USAGE.into()),
-            _ => url = Some(arg),
-        }
-    }
-    let url = url.ok_or(USAGE)?;
-    let server = Server { url: url.trim_end_matches('/'), deflate };
-    // It drives sockets and timers on this thread, not on one of their own.
-    async_io::block_on(async {
-        let count = server.case_count().await?;
-        println!("{count} cases");
-        for case in 1..=count {
-            // Some cases are there to fail.
-            if let Err(error) = server.echo(&format!("/runCase?case={case}&agent={agent}")).await {
-                eprintln!("case {case}: {error}");
+Runs the cases of the conformance suite Autobahn|Testsuite, whose server is at
+URL, such as ws://127.0.0.1:9001.
+
+      --agent NAME  The name in the report (default: testee)
+      --deflate[=PARAMS]
+                    Offer compression, with parameters such as
+                    server_no_context_takeover,client_max_window_bits=10
+                    (default: no compression)
+  -h, --help        Print this text
+";
+
+fn main() -> ExitCode {
+    let parse = |arguments: &mut program::Arguments| {
+        let (mut agent, mut deflate) = (String::from("testee"), None);
+        while let Some(option) = arguments.option()? {
+            match option.as_str() {
+                "--agent" => agent = arguments.value()?,
+                "--deflate" => deflate = Some(arguments.optional_value()?.unwrap_or_default()),
+                _ => return Err(arguments.unexpected()),
             }
         }
-        server.echo(&format!("/updateReports?agent={agent}")).await
-    })
+        Ok((agent, Server { url: arguments.required("URL")?.trim_end_matches('/').to_owned(), deflate }))
+    };
+    // Sockets and timers are driven on this thread, not on one of their own.
+    program::run(USAGE, parse, |(agent, server)| async_io::block_on(run(&agent, &server)))
+}
+
+async fn run(agent: &str, server: &Server) -> Result<(), Box<dyn Error>> {
+    let count = server.case_count().await?;
+    println!("{count} cases");
+    for case in 1..=count {
+        // Some cases are there to fail.
+        if let Err(error) = server.echo(&format!("/runCase?case={case}&agent={agent}")).await {
+            program::say(format_args!("case {case}: {error}"));
+        }
+    }
+    server.echo(&format!("/updateReports?agent={agent}")).await
 }
 
 /// The conformance suite.
-struct Server<'a> {
-    url: &'a str,
+struct Server {
+    url: String,
     deflate: Option<String>,
 }
 
-impl Server<'_> {
+impl Server {
     async fn open(&self, path: &str) -> Result<(Read, Write), Box<dyn Error>> {
         let mut options = Options::from_url(&format!("{}{path}", self.url))?;
         if let Some(params) = &self.deflate {
@@ -77,7 +93,7 @@ impl Server<'_> {
         while let Some(message) = read.next().await {
             let message = message?;
             if message.is_data() {
-                // Only buffered: it goes out when the reader has nothing more to read.
+                // Only buffered: it is sent when the reader has nothing more to read.
                 write.feed(message).await?;
             }
         }

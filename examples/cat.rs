@@ -1,148 +1,235 @@
-//! Sends each line of standard input as a text message and prints each message that comes as a line. After the end of
-//! the input it waits for replies, up to a second of silence, and closes. The exit status is 0 only after a clean close.
+//! Sends each line of standard input as a text message, and prints each message that arrives as a line.
 //!
 //! ```text
-//! cargo run --example cat -- [--ca FILE] [--insecure] [--protocol NAME]… [--header 'N: V']… [--timeout SECS]
-//!     [--deflate[=PARAMS]] URL
+//! cargo run --example cat -- ws://127.0.0.1:9001/
+//! cargo run --example cat -- --help
 //! ```
-//!
-//! `--ca` trusts the authorities in a PEM file and no others; `--insecure` trusts anybody. `--deflate` offers
-//! compression, with parameters such as `server_no_context_takeover,client_max_window_bits=10`.
-#![expect(clippy::print_stderr, reason = "errors are told there")]
 #![expect(clippy::disallowed_methods, reason = "standard input is read on a thread of its own")]
 
 use std::{
+    cell::Cell,
     error::Error,
-    io::{self, Write as _},
+    io::{self, BufRead as _, Read as _, Write as _},
     pin::pin,
     process::ExitCode,
     time::Duration,
 };
 
-use async_io::Timer;
-use coro_websocket::{Data, Options, Read, StreamExt, Tls, Write, connect, shutdown};
-use deflate::Compressed as _;
+use connection::Connection;
+use coro_websocket::{
+    CloseCode, CloseFrame, Message, Opcode, Read, StreamExt as _, Write, connect, shutdown,
+};
 use futures::{
     channel::mpsc,
     future::{Either, select},
     stream::{BoxStream, iter},
 };
 
-#[path = "args/deflate.rs"]
+#[path = "common/connection.rs"]
+mod connection;
+#[path = "common/deflate.rs"]
 mod deflate;
+#[path = "common/pace.rs"]
+mod pace;
+#[path = "common/program.rs"]
+mod program;
 
-const USAGE: &str = "usage: cat [--ca FILE] [--insecure] [--protocol NAME]… [--header 'N: V']… [--timeout SECS] \
-                     [--deflate[=PARAMS]] URL";
+const USAGE: &str = "\
+usage: cat [OPTIONS] URL
 
-/// How long nothing may come after the end of the input.
-const SILENCE: Duration = Duration::from_secs(1);
+Sends each line of standard input as a text message, and prints each message
+that arrives as a line. At the end of the input it sends a Close as soon as
+there are as many answers as lines, and prints what arrives before the server's
+Close. Ctrl-C sends a Close, too; a second Ctrl-C ends the program at once.
+
+  -b, --binary         Send the bytes of the input in binary messages, one for
+                       each read, and print messages without line ends
+                       (default: lines of text)
+      --wait SECS      If there are fewer answers than lines, send the Close
+                       after this time without one (default: 0.5)
+  -H, --header 'NAME: VALUE'
+                       Add a header to the request; may be repeated
+      --protocol NAME  Offer a subprotocol; may be repeated, the preferred one
+                       first (default: none)
+      --ca FILE        Trust the authorities in this PEM file and no others
+                       (default: Mozilla's list)
+      --insecure       Accept any certificate
+      --deflate[=PARAMS]
+                       Offer compression, with parameters such as
+                       server_no_context_takeover,client_max_window_bits=10
+                       (default: no compression)
+      --timeout SECS   Limit for the opening handshake (default: 10) and for
+                       the closing handshake (default: 5)
+  -h, --help           Print this text
+
+Exit code: 0 after a clean close; 1 after an error, or if the server closes
+with a code from 1002 to 1015; 2 for unknown arguments; 130 after a second
+Ctrl-C.
+";
+
+/// How many bytes one read of the input takes with `--binary`.
+const CHUNK: usize = 64 << 10;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+#[derive(Default)]
+struct Settings {
+    connection: Connection,
+    binary: bool,
+    wait: Option<Duration>,
+}
+
 fn main() -> ExitCode {
-    let done = arguments().and_then(|options| async_io::block_on(run(options)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cat: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn arguments() -> Result<Options> {
-    let (mut url, mut tls, mut headers, mut protocols) = (None, None, Vec::new(), Vec::new());
-    let (mut timeout, mut deflate) = (Duration::from_secs(10), None);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(USAGE);
-        match arg.as_str() {
-            "--ca" => tls = Some(Tls::default().web_roots(false).ca_file(value()?)),
-            "--insecure" => tls = Some(Tls::default().danger_accept_any_certificate(true)),
-            "--protocol" => protocols.push(value()?),
-            "--header" => {
-                let header = value()?;
-                let (name, content) = header.split_once(':').ok_or(USAGE)?;
-                headers.push((name.to_owned(), content.trim().to_owned()));
+    let parse = |arguments: &mut program::Arguments| {
+        let mut settings = Settings::default();
+        while let Some(option) = arguments.option()? {
+            match option.as_str() {
+                "-b" | "--binary" => settings.binary = true,
+                "--wait" => settings.wait = Some(arguments.seconds()?),
+                _ => settings.connection.take(&option, arguments)?,
             }
-            "--timeout" => {
-                let seconds = value()?.parse().map_err(|error| format!("--timeout: {error}"))?;
-                timeout = Duration::try_from_secs_f64(seconds)?;
-            }
-            _ if let Some(params) = deflate::params(&arg) => deflate = Some(params.to_owned()),
-            _ if arg.starts_with('-') || url.is_some() => return Err(USAGE.into()),
-            _ => url = Some(arg),
         }
-    }
-    let url = url.ok_or(USAGE)?;
-    let mut options = Options::from_url(&url)?.subprotocols(protocols).headers(headers).timeout(timeout);
-    if let Some(params) = deflate {
-        options = options.compressed(&params)?;
-    }
-    Ok(match tls {
-        Some(tls) if url.to_ascii_lowercase().starts_with("wss:") => options.tls(tls),
-        _ => options,
-    })
-}
-
-async fn run(options: Options) -> Result<()> {
-    let (_response, mut read, mut write) = connect(options).await?;
-    // Both at once: a peer that waits for us to read would never take all that we write.
-    let ended = match select(pin!(send(lines(), &mut write)), pin!(print(&mut read, None))).await {
-        Either::Left((sent, _)) => {
-            sent?;
-            false
-        }
-        Either::Right((printed, _)) => printed?,
+        settings.connection.take_url(arguments)?;
+        Ok(settings)
     };
-    if !ended && !print(&mut read, Some(SILENCE)).await? {
-        shutdown(&mut read, &mut write, 1000, "", Duration::from_secs(5)).await?;
+    program::run(USAGE, parse, |settings| async_io::block_on(run(&settings)))
+}
+
+async fn run(settings: &Settings) -> Result<()> {
+    let connection = &settings.connection;
+    let (_response, mut read, mut write) =
+        connect(connection.options()?).await.map_err(connection::with_body)?;
+    let done = converse(settings, &mut read, &mut write).await;
+    if done.is_err() {
+        // The connection may still be open, because standard output has failed.
+        let _ = shutdown(&mut read, &mut write, CloseCode::GOING_AWAY, "", connection.close_timeout()).await;
     }
-    if read.close_frames().is_clean() { Ok(()) } else { Err("the connection was not closed cleanly".into()) }
+    let close = read.close_frames().received;
+    if let Some(close) = &close {
+        program::say(Said(close));
+    }
+    done?;
+    match close {
+        // A Close without a code (1005) is a clean one.
+        Some(close) if matches!(close.code.number(), 1002..=1015) && close.code != CloseCode::NO_STATUS => {
+            Err(format!("close code {} stands for an error", close.code).into())
+        }
+        Some(_) => Ok(()),
+        None => Err("the server did not answer the Close".into()),
+    }
 }
 
-/// The lines of standard input.
-fn lines() -> BoxStream<'static, io::Result<String>> {
-    let (mut sender, receiver) = mpsc::channel(16);
-    std::thread::spawn(move || {
-        async_io::block_on(async {
-            let _ = iter(io::stdin().lines()).map(Ok).forward(&mut sender).await;
-        });
+/// What a Close says, for a terminal.
+struct Said<'a>(&'a CloseFrame);
+
+impl std::fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let CloseFrame { code, reason, .. } = self.0;
+        match (*code, reason.as_str()) {
+            (CloseCode::NO_STATUS, _) => f.write_str("Close from the server: without a code"),
+            (code, "") => write!(f, "Close from the server: {code}"),
+            (code, reason) => write!(f, "Close from the server: {code} {}", reason.escape_debug()),
+        }
+    }
+}
+
+/// Sends the input and prints what arrives, up to the server's Close.
+async fn converse(settings: &Settings, read: &mut Read, write: &mut Write) -> Result<()> {
+    let interrupted = pace::interrupted()?;
+    let answers = Cell::new(0);
+    // Both at once: a server that waits for us to read would never take all that we write.
+    let printing = pin!(print(read, settings.binary, &answers));
+    let sending = pin!(async {
+        let (code, sent) = {
+            let input = pin!(async {
+                let messages = send(input(settings.binary), write).await?;
+                pace::settled(&answers, messages, settings.wait.unwrap_or(Duration::from_millis(500))).await;
+                Ok(())
+            });
+            match select(input, interrupted).await {
+                Either::Left((Ok(()), _)) => (CloseCode::NORMAL, Ok(())),
+                Either::Left((Err(error), _)) => (CloseCode::GOING_AWAY, Err(error)),
+                Either::Right(_) => (CloseCode::GOING_AWAY, Ok(())),
+            }
+        };
+        // If it fails, the reader tells why.
+        let _ = write.close_with(code, "").await;
+        sent
     });
-    receiver.boxed()
+    match select(printing, sending).await {
+        Either::Left((printed, _)) => printed,
+        Either::Right((sent, printing)) => {
+            printing.await?;
+            sent
+        }
+    }
 }
 
-async fn send(mut lines: BoxStream<'_, io::Result<String>>, write: &mut Write) -> Result<()> {
-    while let Some(line) = lines.next().await {
-        match write.text(line?).await {
-            // What the peer still has to say is read all the same.
+/// Sends all messages, and returns how many they were.
+async fn send(mut messages: BoxStream<'_, Result<Message>>, write: &mut Write) -> Result<u64> {
+    let mut count = 0;
+    while let Some(message) = messages.next().await {
+        match write.send(message?).await {
+            // The reader gives what the server has said before, and why it is over.
             Err(coro_websocket::Error::Closed(_)) => break,
             sent => sent?,
-        };
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Prints what arrives, up to the server's Close, and counts the messages.
+async fn print(read: &mut Read, binary: bool, messages: &Cell<u64>) -> Result<()> {
+    let mut out = io::stdout();
+    while let Some(frame) = read.next().await {
+        let frame = frame?;
+        if frame.opcode == Opcode::CLOSE {
+            break;
+        }
+        if frame.is_data() {
+            let end: &[u8] = if frame.fin && !binary { b"\n" } else { b"" };
+            let written = out.write_all(&frame.payload).and_then(|()| out.write_all(end));
+            written.and_then(|()| out.flush()).map_err(|error| format!("standard output: {error}"))?;
+            messages.set(messages.get() + u64::from(frame.fin));
+        }
     }
     Ok(())
 }
 
-/// Prints what comes. Says whether that was all: it ends before only when nothing comes for this long.
-async fn print(read: &mut Read, silence: Option<Duration>) -> Result<bool> {
-    let mut out = io::stdout();
-    loop {
-        let pause = async {
-            match silence {
-                Some(silence) => Timer::after(silence).await,
-                None => std::future::pending().await,
-            }
-        };
-        let data = match select(pin!(read.messages().next()), pin!(pause)).await {
-            Either::Left((Some(data), _)) => data?,
-            Either::Left((None, _)) => return Ok(true),
-            Either::Right(_) => return Ok(false),
-        };
-        match data {
-            Data::Text(text) => out.write_all(text.as_bytes())?,
-            Data::Binary(bytes) => out.write_all(&bytes)?,
+/// Reads standard input on a thread of its own, because it may block.
+fn input(binary: bool) -> BoxStream<'static, Result<Message>> {
+    let (mut sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        let messages: &mut dyn Iterator<Item = _> = if binary { &mut chunks() } else { &mut lines() };
+        async_io::block_on(async {
+            let _ = iter(messages).map(Ok).forward(&mut sender).await;
+        });
+    });
+    receiver.map(|message: std::result::Result<_, String>| message.map_err(Into::into)).boxed()
+}
+
+fn lines() -> impl Iterator<Item = std::result::Result<Message, String>> {
+    io::stdin().lock().lines().zip(1..).map(|(line, number)| match line {
+        Ok(line) => Ok(Message::text(line)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(format!("line {number} of the input is not UTF-8; --binary sends any bytes"))
         }
-        out.write_all(b"\n")?;
-        out.flush()?;
-    }
+        Err(error) => Err(format!("standard input: {error}")),
+    })
+}
+
+fn chunks() -> impl Iterator<Item = std::result::Result<Message, String>> {
+    let mut stdin = io::stdin().lock();
+    std::iter::from_fn(move || {
+        let mut chunk = vec![0; CHUNK];
+        match stdin.read(&mut chunk) {
+            Ok(0) => None,
+            Ok(len) => {
+                chunk.truncate(len);
+                Some(Ok(Message::binary(chunk)))
+            }
+            Err(error) => Some(Err(format!("standard input: {error}"))),
+        }
+    })
 }

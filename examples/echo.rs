@@ -1,10 +1,12 @@
-//! The whole of it in one program: an echo peer and a client, connected over loopback TCP. The client sends text,
-//! binary, a Ping and a fragmented message, prints every frame that comes back with all its fields, and closes.
+//! An echo peer and a client in one program, connected over loopback TCP. The client sends text, binary, a Ping and a
+//! fragmented message, prints every frame that comes back with all its fields, and closes.
 //!
 //! ```text
 //! cargo run --example echo
 //! ```
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::process::ExitCode;
 
 use async_net::{TcpListener, TcpStream};
 use coro_websocket::{
@@ -12,13 +14,27 @@ use coro_websocket::{
 };
 use futures::{executor::block_on, try_join};
 
-fn main() -> Result<(), Error> {
-    block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("ws://{}/echo", listener.local_addr()?);
-        try_join!(peer(listener), client(&url))?;
-        Ok(())
-    })
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: echo
+
+Connects an echo peer and a client over loopback TCP, and prints every frame
+that comes back to the client.
+
+  -h, --help  Print this text
+";
+
+fn main() -> ExitCode {
+    program::run_plain(USAGE, || block_on(run()))
+}
+
+async fn run() -> Result<(), Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("ws://{}/echo", listener.local_addr()?);
+    try_join!(peer(listener), client(&url))?;
+    Ok(())
 }
 
 /// Accepts one connection and sends every message back as it came, fragment by fragment.

@@ -6,7 +6,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::{future::pending, pin::pin, time::Duration};
+use std::{future::pending, pin::pin, process::ExitCode, time::Duration};
 
 use async_io::Timer;
 use async_net::{TcpListener, TcpStream};
@@ -15,14 +15,28 @@ use coro_websocket::{
 };
 use futures::{executor::block_on, future::select};
 
-fn main() -> Result<(), Error> {
-    block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("ws://{}", listener.local_addr()?);
-        let socket = TcpStream::connect(listener.local_addr()?).await?;
-        // The server ends with the client.
-        select(pin!(client(socket, &url)), pin!(server(listener))).await.factor_first().0
-    })
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: heartbeat
+
+Connects a client that sends Pings to a server that stops answering after a
+second, and prints how the client notices.
+
+  -h, --help  Print this text
+";
+
+fn main() -> ExitCode {
+    program::run_plain(USAGE, || block_on(run()))
+}
+
+async fn run() -> Result<(), Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("ws://{}", listener.local_addr()?);
+    let socket = TcpStream::connect(listener.local_addr()?).await?;
+    // The server ends with the client.
+    select(pin!(client(socket, &url)), pin!(server(listener))).await.factor_first().0
 }
 
 async fn client(socket: TcpStream, url: &str) -> Result<(), Error> {

@@ -2,42 +2,60 @@
 //! WebSocket or a refusal.
 //!
 //! ```text
-//! cargo run --example http_hook -- [ADDRESS]
+//! cargo run --example http_hook
+//! cargo run --example http_hook -- --help
 //! ```
-//!
-//! Open `http://127.0.0.1:8080/` in a browser. With `ADDRESS` it listens elsewhere.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::process::ExitCode;
 
 use coro_websocket::{Accept, Connecting, Data, Error, Reply, Server, ServerOptions, StreamExt};
 
 const PAGE: &str = include_str!("http_hook.html");
 
-fn main() -> Result<(), Error> {
-    let place = std::env::args().nth(1);
-    async_io::block_on(async {
-        let server =
-            Server::bind(place.as_deref().unwrap_or("127.0.0.1:8080"), ServerOptions::default()).await?;
-        if let Some(address) = server.local_addr() {
-            println!("http://{address}/");
-        }
-        let clients = futures::stream::unfold(&server, async |server| match server.incoming().await {
-            Ok(Some(client)) => Some((client, server)),
-            Ok(None) => None,
-            Err(error) => {
-                eprintln!("{error}");
-                None
-            }
-        });
-        clients
-            .for_each_concurrent(None, async |client| {
-                let peer = client.peer_addr();
-                if let Err(error) = hook(client).await {
-                    eprintln!("{peer:?}: {error}");
-                }
-            })
-            .await;
-        Ok(())
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: http_hook [ADDRESS]
+
+Serves a page and a WebSocket on one port. Open the URL that it prints in a
+browser.
+
+  ADDRESS     A host and a port (default: 127.0.0.1:8080)
+  -h, --help  Print this text
+";
+
+fn main() -> ExitCode {
+    program::run(USAGE, program::Arguments::operand, |address| {
+        async_io::block_on(run(address.as_deref().unwrap_or("127.0.0.1:8080")))
     })
+}
+
+async fn run(address: &str) -> Result<(), Error> {
+    let server = Server::bind(address, ServerOptions::default()).await?;
+    if let Some(address) = server.local_addr() {
+        println!("http://{address}/");
+    }
+    let clients = futures::stream::unfold(&server, async |server| match server.incoming().await {
+        Ok(Some(client)) => Some((client, server)),
+        Ok(None) => None,
+        Err(error) => {
+            program::say(error);
+            None
+        }
+    });
+    clients
+        .for_each_concurrent(None, async |client| {
+            let peer = client.peer_addr();
+            match (hook(client).await, peer) {
+                (Ok(()), _) => {}
+                (Err(error), Some(peer)) => program::say(format_args!("{peer}: {error}")),
+                (Err(error), None) => program::say(error),
+            }
+        })
+        .await;
+    Ok(())
 }
 
 async fn hook(client: Connecting) -> Result<(), Error> {

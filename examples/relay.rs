@@ -1,12 +1,12 @@
-//! Looking at the frames of other people's connections: a relay between a client and a server that prints each frame
-//! and passes it on as it is. Masked frames stay masked, nothing is checked, answered or added.
+//! A relay between a client and a server that prints each frame and passes it on as it is. Masked frames stay masked;
+//! nothing is checked, answered or added.
 //!
 //! ```text
 //! cargo run --example relay
 //! ```
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use async_net::{TcpListener, TcpStream};
 use coro_websocket::{
@@ -14,14 +14,28 @@ use coro_websocket::{
 };
 use futures::{TryStreamExt, executor::block_on, try_join};
 
-fn main() -> Result<(), Error> {
-    block_on(async {
-        let front = TcpListener::bind("127.0.0.1:0").await?;
-        let back = TcpListener::bind("127.0.0.1:0").await?;
-        let (front_address, back_address) = (front.local_addr()?, back.local_addr()?);
-        try_join!(client(front_address), relay(front, back_address), server(back))?;
-        Ok(())
-    })
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: relay
+
+Connects a client and a server through a relay, which prints the frames:
+those to the server with '->', those to the client with '<-'.
+
+  -h, --help  Print this text
+";
+
+fn main() -> ExitCode {
+    program::run_plain(USAGE, || block_on(run()))
+}
+
+async fn run() -> Result<(), Error> {
+    let front = TcpListener::bind("127.0.0.1:0").await?;
+    let back = TcpListener::bind("127.0.0.1:0").await?;
+    let (front_address, back_address) = (front.local_addr()?, back.local_addr()?);
+    try_join!(client(front_address), relay(front, back_address), server(back))?;
+    Ok(())
 }
 
 async fn relay(front: TcpListener, back: SocketAddr) -> Result<(), Error> {

@@ -1,13 +1,12 @@
-//! A TCP service tunnelled through a WebSocket: the bytes of each TCP connection go through one of its own.
+//! A TCP service tunnelled through WebSockets: the bytes of each TCP connection go through a WebSocket of its own.
 //!
 //! ```text
-//! cargo run --example tcp_relay                             both ends and a service, to see it work
-//! cargo run --example tcp_relay -- entry ADDRESS URL        takes TCP connections, and passes them on to the exit
-//! cargo run --example tcp_relay -- exit ADDRESS SERVICE     takes WebSockets, and connects each to the service
+//! cargo run --example tcp_relay
+//! cargo run --example tcp_relay -- --help
 //! ```
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::{error::Error, pin::pin, time::Duration};
+use std::{error::Error, pin::pin, process::ExitCode, time::Duration};
 
 use async_net::{TcpListener, TcpStream};
 use coro_websocket::{
@@ -20,21 +19,53 @@ use futures::{
     try_join,
 };
 
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: tcp_relay [entry ADDRESS URL | exit ADDRESS SERVICE]
+
+Tunnels a TCP service through WebSockets. Without arguments it starts both ends
+and a service, and uses it once.
+
+  entry ADDRESS URL     Accept TCP connections, and pass each on to the exit at
+                        this URL
+  exit ADDRESS SERVICE  Accept WebSockets, and connect each to the service at
+                        this host and port
+  -h, --help            Print this text
+";
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: tcp_relay [entry ADDRESS URL | exit ADDRESS SERVICE]";
+enum Mode {
+    Demonstrate,
+    Entry { address: String, url: String },
+    Exit { address: String, service: String },
+}
 
-fn main() -> Result<()> {
-    let args: Vec<_> = std::env::args().skip(1).collect();
-    let args: Vec<_> = args.iter().map(String::as_str).collect();
-    async_io::block_on(async {
-        match *args {
-            [] => demonstrate().await,
-            ["entry", address, url] => serve(address, async |socket| entry(socket, url).await).await,
-            ["exit", address, service] => serve(address, async |socket| exit(socket, service).await).await,
-            _ => Err(USAGE.into()),
-        }
-    })
+fn main() -> ExitCode {
+    let parse = |arguments: &mut program::Arguments| {
+        Ok(match arguments.operand()?.as_deref() {
+            None => Mode::Demonstrate,
+            Some("entry") => {
+                Mode::Entry { address: arguments.required("ADDRESS")?, url: arguments.required("URL")? }
+            }
+            Some("exit") => Mode::Exit {
+                address: arguments.required("ADDRESS")?,
+                service: arguments.required("SERVICE")?,
+            },
+            Some(other) => return Err(format!("'{other}' is neither 'entry' nor 'exit'").into()),
+        })
+    };
+    program::run(USAGE, parse, |mode| async_io::block_on(run(mode)))
+}
+
+async fn run(mode: Mode) -> Result<()> {
+    match mode {
+        Mode::Demonstrate => demonstrate().await,
+        Mode::Entry { address, url } => serve(&address, async |socket| entry(socket, &url).await).await,
+        Mode::Exit { address, service } => serve(&address, async |socket| exit(socket, &service).await).await,
+    }
 }
 
 async fn serve(address: &str, tunnel: impl AsyncFn(TcpStream) -> Result<()>) -> Result<()> {
@@ -44,11 +75,11 @@ async fn serve(address: &str, tunnel: impl AsyncFn(TcpStream) -> Result<()>) -> 
     Ok(())
 }
 
-/// All connections at the same time, for ever.
+/// Serves all connections at the same time, for ever.
 async fn tunnels(listener: TcpListener, tunnel: impl AsyncFn(TcpStream) -> Result<()>) {
     let one = async |socket| {
         if let Err(error) = tunnel(socket).await {
-            eprintln!("{error}");
+            program::say(error);
         }
     };
     listener.incoming().filter_map(async |socket| socket.ok()).for_each_concurrent(None, one).await;
@@ -62,7 +93,7 @@ async fn entry(socket: TcpStream, url: &str) -> Result<()> {
 async fn exit(socket: TcpStream, service: &str) -> Result<()> {
     socket.set_nodelay(true)?;
     let upgrade = accept_io(socket.clone(), socket, AcceptOptions::default()).await?;
-    // Nobody is let in before the service is there.
+    // No client is accepted before the service is connected.
     let service = match TcpStream::connect(service).await {
         Ok(service) => service,
         Err(error) => return Ok(upgrade.reject(502, error.to_string()).await?),
@@ -71,8 +102,8 @@ async fn exit(socket: TcpStream, service: &str) -> Result<()> {
     join_up(service, read, write).await
 }
 
-/// Bytes become binary messages, and messages bytes. An empty message stands for the end of one direction, since a
-/// Close is the end of both.
+/// Turns bytes into binary messages, and messages into bytes. An empty message stands for the end of one direction,
+/// because a Close ends both.
 async fn join_up<S: Source, K: Outlet>(
     socket: TcpStream,
     mut read: Read<S, K>,
@@ -107,7 +138,7 @@ async fn join_up<S: Source, K: Outlet>(
     Ok(())
 }
 
-/// A service that answers in capitals, both ends of the tunnel, and somebody who uses it.
+/// Runs a service that answers in capitals, both ends of the tunnel, and a client of the service.
 async fn demonstrate() -> Result<()> {
     let service = TcpListener::bind("127.0.0.1:0").await?;
     let exit_end = TcpListener::bind("127.0.0.1:0").await?;

@@ -6,10 +6,28 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
+use std::process::ExitCode;
+
 use coro_websocket::{Error, Message, SinkExt, StreamExt, WrapOptions, wrap_frames};
 use futures::{channel::mpsc, executor::block_on, try_join};
 
-fn main() -> Result<(), Error> {
+#[path = "common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: wrap_io
+
+Connects a client and a server without an opening handshake, first over a pair
+of unix sockets, then over channels of frames, and prints what they receive.
+
+  -h, --help  Print this text
+";
+
+fn main() -> ExitCode {
+    program::run_plain(USAGE, run)
+}
+
+fn run() -> Result<(), Error> {
     #[cfg(unix)]
     block_on(unix_sockets())?;
     block_on(channels())

@@ -8,7 +8,7 @@
 //! Without a `CASE` all are run, which takes a quarter of an hour and wants a machine that does nothing else. `--quick`
 //! is for everyday: smaller numbers, less than a minute, and bounds in time that a busy machine keeps too. Exit: 0
 //! everything was as it must be, else not. Needs `/proc`, and 10,000 file descriptors and more.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is a failure like any other")]
 #![expect(clippy::disallowed_methods, reason = "it measures time, and clients are threads")]
 
@@ -26,7 +26,20 @@ mod server;
 
 use server::Server;
 
-const USAGE: &str = "usage: abuse [--quick] SERVER [CASE]...";
+#[path = "../../examples/common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: abuse [--quick] SERVER [CASE]...
+
+Measures what hostile clients do to SERVER, the path of the built echo_server.
+The cases are sequence, at-once, slow, descriptors, churn, idle, floods and
+half-open (default: all of them).
+
+      --quick  Use smaller numbers, and limits in time that a busy machine keeps
+               (default: the full numbers, which take a quarter of an hour)
+  -h, --help   Print this text
+";
 
 /// What is measured, and what it must be.
 pub(crate) struct Report {
@@ -104,28 +117,37 @@ const CASES: [(&str, Case); 8] = [
 ];
 
 fn main() -> ExitCode {
-    let mut args: Vec<_> = std::env::args().skip(1).collect();
-    let all = args.len();
-    args.retain(|arg| arg != "--quick");
-    let quick = args.len() < all;
-    let unknown = |arg: &String| CASES.iter().all(|(name, _)| name != arg);
-    if args.is_empty() || args.iter().skip(1).any(unknown) {
-        let names: Vec<_> = CASES.iter().map(|(name, _)| *name).collect();
-        eprintln!("{USAGE}\ncases: {}", names.join(" "));
-        return ExitCode::FAILURE;
-    }
-    let mut report = Report { quick, program: args.remove(0), case: "", failed: Vec::new() };
-    for (name, case) in CASES {
-        if args.is_empty() || args.iter().any(|arg| arg == name) {
-            println!("{name}");
-            report.case = name;
-            let since = Instant::now();
-            case(&mut report);
-            report.note("took", format_args!("{:.1?}", since.elapsed()));
+    let parse = |arguments: &mut program::Arguments| {
+        let mut quick = false;
+        while let Some(option) = arguments.option()? {
+            match option.as_str() {
+                "--quick" => quick = true,
+                _ => return Err(arguments.unexpected()),
+            }
         }
-    }
-    for failed in &report.failed {
-        eprintln!("abuse: not as it must be: {failed}");
-    }
-    if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let program = arguments.required("SERVER")?;
+        let mut cases = Vec::new();
+        while let Some(case) = arguments.operand()? {
+            if CASES.iter().all(|(name, _)| *name != case) {
+                return Err(format!("there is no case '{case}'").into());
+            }
+            cases.push(case);
+        }
+        Ok((Report { quick, program, case: "", failed: Vec::new() }, cases))
+    };
+    program::run(USAGE, parse, |(mut report, cases)| {
+        for (name, case) in CASES {
+            if cases.is_empty() || cases.iter().any(|case| case == name) {
+                println!("{name}");
+                report.case = name;
+                let since = Instant::now();
+                case(&mut report);
+                report.note("took", format_args!("{:.1?}", since.elapsed()));
+            }
+        }
+        for failed in &report.failed {
+            program::say(format_args!("not as it must be: {failed}"));
+        }
+        if report.failed.is_empty() { Ok(()) } else { Err(format!("{} checks failed", report.failed.len())) }
+    })
 }

@@ -1,11 +1,9 @@
 //! The client that `tests/interop/run` sends to other people's servers.
 //!
 //! ```text
-//! cargo run --release --example interop_client -- [--ca FILE] [--deflate | --every-deflate] URL
+//! cargo run --release --example interop_client -- --help
 //! ```
-//!
-//! `--deflate` does the same with compression, `--every-deflate` goes through every choice of its parameters instead.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -15,7 +13,21 @@ use coro_websocket::{
 };
 use futures::{future::try_join_all, try_join};
 
-const USAGE: &str = "usage: interop_client [--ca FILE] [--deflate | --every-deflate] URL";
+#[path = "../../examples/common/program.rs"]
+mod program;
+
+const USAGE: &str = "\
+usage: interop_client [--ca FILE] [--deflate | --every-deflate] URL
+
+Checks our client against the server of the interop tests at URL.
+
+      --ca FILE        Trust the authorities in this PEM file and no others
+                       (default: Mozilla's list)
+      --deflate        Do the same with compression (default: without)
+      --every-deflate  Check every choice of the parameters of compression
+                       instead
+  -h, --help           Print this text
+";
 
 const LENGTHS: [usize; 7] = [0, 125, 126, 65_535, 65_536, 1 << 20, 16 << 20];
 
@@ -28,30 +40,22 @@ const CONNECTIONS: usize = 100;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("interop_client: {error}");
-            ExitCode::FAILURE
+    let parse = |arguments: &mut program::Arguments| {
+        let (mut ca, mut deflate, mut every) = (None, None, false);
+        while let Some(option) = arguments.option()? {
+            match option.as_str() {
+                "--ca" => ca = Some(arguments.value()?),
+                "--deflate" => deflate = Some(Deflate::default()),
+                "--every-deflate" => every = true,
+                _ => return Err(arguments.unexpected()),
+            }
         }
-    }
-}
-
-fn run() -> Result<()> {
-    let (mut ca, mut url, mut deflate, mut every) = (None, None, None, false);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--ca" => ca = Some(args.next().ok_or(USAGE)?),
-            "--deflate" => deflate = Some(Deflate::default()),
-            "--every-deflate" => every = true,
-            _ if arg.starts_with('-') || url.is_some() => return Err(USAGE.into()),
-            _ => url = Some(arg),
-        }
-    }
-    let server = Server { url: url.ok_or(USAGE)?, ca, deflate };
-    async_io::block_on(async {
-        if every { server.check_every_deflate().await } else { server.check().await }
+        Ok((Server { url: arguments.required("URL")?, ca, deflate }, every))
+    };
+    program::run(USAGE, parse, |(server, every)| {
+        async_io::block_on(async {
+            if every { server.check_every_deflate().await } else { server.check().await }
+        })
     })
 }
 

@@ -1,34 +1,24 @@
-//! The argument `--deflate[=PARAMS]` of several examples.
-
-use std::error::Error;
+//! The option `--deflate[=PARAMS]` of several examples.
 
 #[cfg(feature = "deflate")]
 use coro_websocket::{Deflate, Options, ServerOptions};
 
-/// The parameters, if it is this argument.
-pub(crate) fn params(arg: &str) -> Option<&str> {
-    match arg.strip_prefix("--deflate")? {
-        "" => Some(""),
-        params => params.strip_prefix('='),
-    }
-}
-
 /// Options in which compression can be switched on.
 pub(crate) trait Compressed: Sized {
-    /// The same with compression by these parameters.
-    fn compressed(self, params: &str) -> Result<Self, Box<dyn Error>>;
+    /// Returns the same options with compression by these parameters.
+    fn compressed(self, params: &str) -> Result<Self, String>;
 }
 
 #[cfg(feature = "deflate")]
 impl Compressed for Options {
-    fn compressed(self, params: &str) -> Result<Self, Box<dyn Error>> {
+    fn compressed(self, params: &str) -> Result<Self, String> {
         Ok(self.deflate(parse(params)?))
     }
 }
 
 #[cfg(feature = "deflate")]
 impl Compressed for ServerOptions {
-    fn compressed(self, params: &str) -> Result<Self, Box<dyn Error>> {
+    fn compressed(self, params: &str) -> Result<Self, String> {
         Ok(self.deflate(parse(params)?))
     }
 }
@@ -40,7 +30,7 @@ fn parse(params: &str) -> Result<Deflate, String> {
 
 #[cfg(not(feature = "deflate"))]
 impl<O> Compressed for O {
-    fn compressed(self, _: &str) -> Result<Self, Box<dyn Error>> {
+    fn compressed(self, _: &str) -> Result<Self, String> {
         Err("--deflate: this was built without the feature `deflate`".into())
     }
 }
