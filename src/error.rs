@@ -73,7 +73,7 @@ pub enum Error {
     Reported {
         /// The rule that was broken.
         error: ProtocolError,
-        /// The frame that broke it. It counts for nothing else.
+        /// The frame that broke it, inflated if it could be. It is not yielded in any other way.
         frame: Arc<Message>,
     },
     /// The network: the host's name has no address, or could not be looked up.

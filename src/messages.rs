@@ -11,10 +11,11 @@ use futures::stream::{FusedStream, Stream};
 
 use crate::{
     error::{Error, ProtocolError},
-    frame::{Message, Opcode},
-    options::Settings,
+    frame::{Message, Opcode, header::Header},
+    options::{Checks, Settings},
     read::Read,
     reader::Source,
+    session::Fragments,
     writer::Outlet,
 };
 
@@ -61,6 +62,8 @@ impl From<Data> for Message {
 /// dropped takes them along.
 #[derive(Debug)]
 pub(crate) struct Partial {
+    /// The rules for fragments, where the reader does not check them.
+    rules: Option<Box<Fragments>>,
     opcode: Option<Opcode>,
     bytes: Vec<u8>,
     max_message_len: usize,
@@ -70,24 +73,42 @@ pub(crate) struct Partial {
 
 impl Partial {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { opcode: None, bytes: Vec::new(), max_message_len: settings.max_message_len, skips: false }
+        Self {
+            // Without a limit, which is below.
+            rules: (settings.checks == Checks::Off).then(|| Box::new(Fragments::new(u64::MAX))),
+            opcode: None,
+            bytes: Vec::new(),
+            max_message_len: settings.max_message_len,
+            skips: false,
+        }
     }
 
-    /// Takes one frame, and gives the message that it completes. With the checks on, the rules have been
-    /// enforced before; without, this is where they are.
+    /// Takes one frame, and gives the message that it completes.
     fn on_frame(&mut self, message: Message) -> Result<Option<Data>, ProtocolError> {
+        if message.opcode.is_control() {
+            return Ok(None);
+        }
+        if let Some(rules) = &mut self.rules {
+            if message.opcode.is_reserved() && !rules.is_open() {
+                return Ok(None);
+            }
+            rules.on_frame(&Header::of(&message, None), false)?;
+            rules.end_frame(message.fin);
+        }
         let opcode = match (message.opcode, self.opcode) {
-            (opcode, _) if !opcode.is_data() => return Ok(None),
             (Opcode::CONTINUATION, None) if self.skips => {
                 self.skips = !message.fin;
                 return Ok(None);
             }
+            // The first fragment was read as a frame.
             (Opcode::CONTINUATION, None) => return Err(ProtocolError::UnexpectedContinuation),
             (Opcode::CONTINUATION, Some(opcode)) => opcode,
-            (_, Some(_)) => return Err(ProtocolError::MessageInterleaved),
-            (opcode, None) => opcode,
+            (opcode, _) => {
+                // One that was open before has been given up.
+                self.forget(true);
+                opcode
+            }
         };
-        self.skips = false;
         if message.payload.len().saturating_add(self.bytes.len()) > self.max_message_len {
             self.forget(message.fin);
             return Err(ProtocolError::MessageTooLarge);
@@ -111,10 +132,11 @@ impl Partial {
         }))
     }
 
-    /// A frame was reported instead of yielded. Without it, or with text that is none, its message is not whole.
+    /// A frame was reported instead of yielded. Without it, or with text that is none, its message is not whole. A whole
+    /// message in the middle of another one does that no harm.
     fn on_reported(&mut self, error: ProtocolError, frame: &Message) {
-        let of_open = frame.opcode == Opcode::CONTINUATION && self.opcode.is_some();
-        if of_open || error == ProtocolError::InvalidUtf8 {
+        let whole = error == ProtocolError::MessageInterleaved && frame.fin;
+        if !frame.opcode.is_control() && !whole {
             self.forget(frame.fin);
         }
     }

@@ -66,7 +66,10 @@ pub enum Checks {
     #[default]
     Strict,
     /// A violation that leaves the framing intact is yielded as
-    /// [`Error::Reported`](crate::Error::Reported) with its frame, nothing is sent, and reading goes on.
+    /// [`Error::Reported`](crate::Error::Reported) with its frame, nothing is sent, and reading goes on. The frame is
+    /// still part of its message, so that a message ends with its last fragment and the next compressed one can be
+    /// inflated. Where that is impossible, because fragments of several messages are mixed up or a compressed message
+    /// cannot be read, the frames that depend on it are reported too: what is yielded is what the peer has sent.
     Report,
     /// Nothing is checked but the limit for one frame, nothing is answered and nothing is added, no heartbeat
     /// either: frames pass as they are, in both directions, for relays and inspection.

@@ -15,7 +15,7 @@ use futures::{
 use crate::{
     deflate::Inflater,
     error::{Error, ProtocolError},
-    frame::{FrameView, Message, decode::Body, header::Header, mask::mask},
+    frame::{FrameView, Message, Opcode, decode::Body, header::Header, mask::mask},
     options::{Checks, Settings, WrapOptions},
     pool,
     session::Inbound,
@@ -254,8 +254,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         };
         self.header = header;
         self.rules.on_header(&header, header_len)?;
-        self.compressed = self.rules.is_compressed(&header);
-        self.header = if self.compressed { header.without_rsv1() } else { header };
+        self.compressed = self.rules.inflates(&header);
+        if self.compressed && header.opcode() != Opcode::CONTINUATION {
+            self.header = header.without_rsv1();
+            if let Some(inflater) = &mut self.inflater {
+                inflater.begin();
+            }
+        }
         self.input.start += header_len;
         if !self.compressed && header.len <= HELD_LEN {
             self.stage = Stage::Held;
@@ -323,6 +328,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(());
         };
         let part = input.part_of(body, header);
+        if rules.is_window_lost() {
+            return Ok(());
+        }
         let last = header.fin() && body.missing() == 0;
         let inflated = inflater.inflate(part, last, |piece| {
             rules.on_inflated(body.bytes().len(), piece.len())?;

@@ -16,7 +16,7 @@ pub(crate) mod closing;
 mod fragments;
 pub(crate) mod timers;
 
-use fragments::Fragments;
+pub(crate) use fragments::Fragments;
 
 /// The rules for what the peer sends.
 ///
@@ -33,7 +33,14 @@ pub(crate) struct Inbound {
     max_whole_len: u64,
     /// Whether messages may come compressed.
     deflate: bool,
+    /// Whether compressed messages refer to those before.
+    takeover: bool,
+    /// The inflater has not seen all that the peer has compressed, so that what it made of the rest of the message, or
+    /// of any message after it, might be wrong.
+    window_lost: bool,
     fragments: Fragments,
+    /// The current frame is no control frame and part of no message.
+    outside: bool,
     reported: Option<ProtocolError>,
 }
 
@@ -45,7 +52,10 @@ impl Inbound {
             max_frame_len: settings.max_frame_len as u64,
             max_whole_len: settings.max_frame_len.min(settings.max_message_len) as u64,
             deflate: settings.deflate.is_some(),
+            takeover: settings.deflate.as_ref().is_some_and(|deflate| deflate.is_taken_over(settings.role)),
+            window_lost: false,
             fragments: Fragments::new(settings.max_message_len as u64),
+            outside: false,
             reported: None,
         }
     }
@@ -63,7 +73,7 @@ impl Inbound {
             && self.masked.is_none_or(|masked| masked == header.is_masked())
             && header.len <= self.max_whole_len
             && header.is_minimal(header_len)
-            && !self.fragments.is_open()
+            && self.fragments.is_closed()
             && self.checks != Checks::Off
     }
 
@@ -76,15 +86,51 @@ impl Inbound {
             return Err(ProtocolError::LengthTooLarge);
         }
         let checked = self.check_header(header, header_len);
-        match checked {
-            Ok(()) => {}
-            Err(error) if self.checks == Checks::Report && !error.is_limit() => self.reported = Some(error),
-            Err(error) => return Err(error),
+        let grouped = if header.opcode().is_control() { Ok(()) } else { self.group(header) };
+        if checked.is_err() || grouped.is_err() {
+            self.report(header, checked, grouped)?;
         }
         self.check_frame_len(header)
     }
 
-    fn check_header(&mut self, header: &Header, header_len: usize) -> Result<(), ProtocolError> {
+    /// Enters a frame that is not a control frame into its message.
+    fn group(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        let begins = matches!(header.opcode(), Opcode::TEXT | Opcode::BINARY);
+        let (open, compressed) = (self.fragments.is_open(), self.fragments.is_compressed());
+        let grouped = self.fragments.on_frame(header, self.deflate && begins && header.rsv1());
+        self.outside = grouped.is_err();
+        // What the peer had compressed of a message that it gave up is not known here. A continuation of no message may
+        // be a part of a compressed one.
+        let gave_up = open && (!self.fragments.is_open() || (begins && grouped.is_ok()));
+        let stray = header.opcode() == Opcode::CONTINUATION && self.outside;
+        self.window_lost |= (compressed && gave_up) || stray;
+        if begins && grouped.is_ok() && !self.takeover {
+            self.window_lost = false;
+        }
+        grouped
+    }
+
+    /// A header breaks a rule. In strict mode this is final; otherwise the frame goes on, and is part of its message
+    /// if it can be.
+    #[cold]
+    fn report(
+        &mut self,
+        header: &Header,
+        checked: Result<(), ProtocolError>,
+        grouped: Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
+        let first = checked.and(grouped);
+        if self.checks == Checks::Strict || grouped.is_err_and(ProtocolError::is_limit) {
+            return if self.checks == Checks::Strict { first } else { grouped };
+        }
+        self.reported = first.err();
+        // Its payload went through the peer's compressor, or may have, and goes through no inflater.
+        let inflated = header.opcode().is_data() && !self.outside && self.fragments.is_compressed();
+        self.window_lost |= header.rsv1() && !inflated;
+        Ok(())
+    }
+
+    fn check_header(&self, header: &Header, header_len: usize) -> Result<(), ProtocolError> {
         // §5.2: "MUST be 0 unless an extension is negotiated", and RFC 7692 §6.1: "An endpoint MUST NOT set the
         // "Per-Message Compressed" bit of control frames and non-first fragments of a data message."
         let compressed = self.deflate && header.begins_compressed();
@@ -102,15 +148,12 @@ impl Inbound {
         if !header.is_minimal(header_len) {
             return Err(ProtocolError::LengthNotMinimal);
         }
-        if header.opcode().is_control() {
-            return check_control(header);
-        }
-        self.fragments.on_frame(header, compressed)
+        if header.opcode().is_control() { check_control(header) } else { Ok(()) }
     }
 
     fn check_frame_len(&self, header: &Header) -> Result<(), ProtocolError> {
         // What does not compress becomes a little longer.
-        let slack = if self.is_compressed(header) { self.max_frame_len / 64 + 64 } else { 0 };
+        let slack = if self.is_of_compressed(header) { self.max_frame_len / 64 + 64 } else { 0 };
         if header.len > self.max_frame_len.saturating_add(slack) {
             Err(ProtocolError::FrameTooLarge)
         } else {
@@ -118,13 +161,30 @@ impl Inbound {
         }
     }
 
-    /// Whether the payload of this frame, whose header was checked, is to be inflated.
-    pub(crate) fn is_compressed(&self, header: &Header) -> bool {
+    /// Whether this frame, whose header was checked, is part of a compressed message.
+    fn is_of_compressed(&self, header: &Header) -> bool {
         self.deflate
             && header.opcode().is_data()
+            && !self.outside
             && self.fragments.is_compressed()
             && self.checks != Checks::Off
-            && self.reported.is_none()
+    }
+
+    /// Whether the payload of this frame, whose header was checked, is to be inflated. One that cannot be is reported.
+    pub(crate) fn inflates(&mut self, header: &Header) -> bool {
+        if !self.is_of_compressed(header) {
+            return false;
+        }
+        if self.window_lost {
+            self.reported.get_or_insert(ProtocolError::Deflate);
+            self.fragments.skip_text();
+        }
+        !self.window_lost
+    }
+
+    /// Whether the rest of the frame cannot be inflated any more.
+    pub(crate) fn is_window_lost(&self) -> bool {
+        self.window_lost
     }
 
     /// So many bytes more were made of a compressed frame, of which there were `before`. They are not kept yet.
@@ -138,10 +198,7 @@ impl Inbound {
 
     /// Whether text is in the payload of this frame, so that [`on_payload`](Self::on_payload) looks at it.
     fn is_text(&self, header: &Header) -> bool {
-        header.opcode().is_data()
-            && self.fragments.is_text()
-            && self.checks != Checks::Off
-            && self.reported.is_none()
+        header.opcode().is_data() && !self.outside && self.fragments.is_text() && self.checks != Checks::Off
     }
 
     pub(crate) fn on_payload(&mut self, header: &Header, payload: &[u8]) -> Result<(), ProtocolError> {
@@ -161,16 +218,12 @@ impl Inbound {
 
     /// The frame is complete; `payload` is all of it.
     pub(crate) fn on_end(&mut self, header: &Header, payload: &[u8]) -> Result<(), ProtocolError> {
-        // A frame whose header was refused counts for nothing; one whose payload was is part of its message all the
-        // same.
-        let in_payload = |error| matches!(error, ProtocolError::InvalidUtf8 | ProtocolError::Deflate);
-        let refused = self.reported.is_some_and(|error| !in_payload(error));
-        if self.checks == Checks::Off || refused {
+        if self.checks == Checks::Off {
             return Ok(());
         }
         let checked = match header.opcode() {
-            Opcode::CLOSE => CloseFrame::parse(payload).map(drop),
-            opcode if opcode.is_data() => self.fragments.on_end(header.fin()),
+            Opcode::CLOSE if self.reported.is_none() => CloseFrame::parse(payload).map(drop),
+            opcode if opcode.is_data() && !self.outside => self.fragments.on_end(header.fin()),
             _ => Ok(()),
         };
         self.judge(checked)
@@ -179,8 +232,11 @@ impl Inbound {
     pub(crate) fn judge(&mut self, checked: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
         match checked {
             Err(error) if self.checks == Checks::Report && !error.is_limit() => {
-                self.reported = Some(error);
-                self.fragments.skip_text();
+                self.reported.get_or_insert(error);
+                if matches!(error, ProtocolError::InvalidUtf8 | ProtocolError::Deflate) {
+                    self.fragments.skip_text();
+                }
+                self.window_lost |= error == ProtocolError::Deflate;
                 Ok(())
             }
             checked => checked,

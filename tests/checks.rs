@@ -107,6 +107,91 @@ fn report_yields_a_message_in_the_middle_of_another_and_goes_on_with_the_first()
     }
 }
 
+/// What a reader that reports makes of these frames: payloads, and the rules that were broken.
+fn reported(role: Role, frames: &[Vec<u8>]) -> Vec<Result<String, ProtocolError>> {
+    let bytes = frames.concat();
+    let mut reader = FrameReader::new(&bytes[..], WrapOptions::new(role).checks(Checks::Report));
+    let mut seen = Vec::new();
+    while let Some(next) = drive(reader.next()) {
+        seen.push(match next {
+            Ok(frame) => Ok(String::from_utf8(frame.payload.to_vec()).unwrap()),
+            Err(Error::Reported { error, .. }) => Err(error),
+            Err(error) => panic!("{error:?}"),
+        });
+    }
+    seen
+}
+
+#[test]
+fn report_of_a_last_fragment_ends_its_message() {
+    for role in ROLES {
+        let key = wire::key_to(role);
+        let mut long = wire::header(wire::LAST, Form::Bits16, 1, key);
+        long.extend(if key.is_some() { wire::masked(b"b", wire::KEY) } else { b"b".to_vec() });
+        let wrong_key = if key.is_some() { None } else { Some(wire::KEY) };
+        for (last, error) in [
+            (long, ProtocolError::LengthNotMinimal),
+            (wire::to(role, 0xA0, "b"), ProtocolError::ReservedBits),
+            (wire::to(role, 0xC0, "b"), ProtocolError::ReservedBits),
+            (wire::to(role, wire::LAST, b"\xff"), ProtocolError::InvalidUtf8),
+            (
+                wire::frame(wire::LAST, wrong_key, b"b"),
+                if key.is_some() { ProtocolError::Unmasked } else { ProtocolError::Masked },
+            ),
+        ] {
+            let first = wire::to(role, wire::FIRST_TEXT, "a");
+            let next = wire::to(role, wire::TEXT, "ok");
+            let seen = reported(role, &[first, last, next.clone(), next]);
+            assert_eq!(seen, [Ok("a".into()), Err(error), Ok("ok".into()), Ok("ok".into())]);
+        }
+    }
+}
+
+#[test]
+fn report_of_a_fragment_keeps_the_check_of_the_text_around_it() {
+    for role in ROLES {
+        let first = wire::to(role, wire::FIRST_TEXT, b"\xce");
+        let close = wire::to(role, wire::CLOSE, [3]);
+        // The end of the letter is in a frame that breaks a rule of its own.
+        let letter =
+            [first.clone(), wire::to(role, 0x20, b"\xba"), wire::to(role, wire::LAST, "end")].concat();
+        let mut reader = FrameReader::new(&letter[..], WrapOptions::new(role).checks(Checks::Report));
+        let results: Vec<bool> =
+            std::iter::from_fn(|| drive(reader.next())).map(|next| next.is_ok()).collect();
+        assert_eq!(results, [true, false, true]);
+        let bytes = [first, close, wire::to(role, wire::LAST, b"\xff")].concat();
+        let mut reader = FrameReader::new(&bytes[..], WrapOptions::new(role).checks(Checks::Report));
+        assert!(drive(reader.next()).unwrap().is_ok());
+        for expected in [ProtocolError::ClosePayload, ProtocolError::InvalidUtf8] {
+            let Some(Err(Error::Reported { error, .. })) = drive(reader.next()) else { panic!("{expected}") };
+            assert_eq!(error, expected);
+        }
+    }
+}
+
+/// Which of two messages a continuation belongs to cannot be known.
+#[test]
+fn report_takes_no_fragment_of_one_message_for_one_of_another() {
+    let interleaved = || Err(ProtocolError::MessageInterleaved);
+    let ok = |text: &str| Ok(text.to_owned());
+    for role in ROLES {
+        let to = |first, payload: &str| wire::to(role, first, payload);
+        let begun = [to(wire::FIRST_TEXT, "a1 "), to(wire::FIRST_TEXT, "b1 ")];
+        let ended = [to(wire::LAST, "a2"), to(wire::TEXT, "next")];
+        assert_eq!(
+            reported(role, &[begun.to_vec(), ended.to_vec()].concat()),
+            [ok("a1 "), interleaved(), interleaved(), ok("next")]
+        );
+        // A message that is given up does not stand in the way of others for ever.
+        let others = ["c", "d", "e"].map(|text| to(wire::TEXT, text));
+        for given_up in [&begun[..1], &begun] {
+            let seen = reported(role, &[given_up.to_vec(), others.to_vec(), ended.to_vec()].concat());
+            let others = [interleaved(), ok("d"), ok("e"), interleaved(), ok("next")];
+            assert_eq!(seen[given_up.len()..], others);
+        }
+    }
+}
+
 /// The frames of a message are joined as they came, whatever the text in them.
 #[test]
 fn report_of_bad_text_ends_with_its_message() {

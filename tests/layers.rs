@@ -40,7 +40,7 @@ const LAYERS: [(&str, &[&str]); 33] = [
         &["error", "options", "frame", "deflate", "session", "clock", "net", "writer", "shared", "prepared"],
     ),
     ("read", &["error", "options", "frame", "session", "sync", "clock", "net", "reader", "writer", "shared"]),
-    ("messages", &["error", "options", "frame", "reader", "writer", "read"]),
+    ("messages", &["error", "options", "frame", "session", "reader", "writer", "read"]),
     ("shutdown", &["error", "frame", "session", "reader", "writer", "write", "read"]),
     (
         "wrap",

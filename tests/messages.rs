@@ -207,6 +207,36 @@ fn a_message_with_a_reported_fragment_is_left_out_and_the_next_is_given() {
 }
 
 #[test]
+fn without_checks_no_fragment_of_one_message_is_taken_for_one_of_another() {
+    for role in ROLES {
+        let ((mut read, _write), mut far) = alone(1024, WrapOptions::new(role).checks(Checks::Off));
+        let interleaved = |next| {
+            let error = ProtocolError::MessageInterleaved;
+            assert!(matches!(next, Some(Err(Error::Protocol { error: found, .. })) if found == error));
+        };
+        far.put(&wire::to(role, wire::FIRST_TEXT, "a1 "));
+        far.put(&wire::to(role, wire::FIRST_TEXT, "b1 "));
+        far.put(&wire::to(role, wire::LAST, "a2 or b2"));
+        far.put(&wire::to(role, wire::TEXT, "next"));
+        interleaved(next(&mut read));
+        interleaved(next(&mut read));
+        assert_eq!(next(&mut read).unwrap().unwrap(), text("next"));
+        // A message that is given up does not stand in the way of others for ever.
+        far.put(&wire::to(role, wire::FIRST_TEXT, "a1 "));
+        (0..3).for_each(|_| far.put(&wire::to(role, wire::TEXT, "whole")));
+        interleaved(next(&mut read));
+        (0..2).for_each(|_| assert_eq!(next(&mut read).unwrap().unwrap(), text("whole")));
+        far.put(&wire::to(role, wire::FIRST_BINARY, "a"));
+        far.put(&wire::to(role, wire::LAST, "b"));
+        interleaved(next(&mut read));
+        interleaved(next(&mut read));
+        far.put(&wire::to(role, wire::FIRST_TEXT, "a"));
+        far.put(&wire::to(role, wire::LAST, "b"));
+        assert_eq!(next(&mut read).unwrap().unwrap(), text("ab"));
+    }
+}
+
+#[test]
 fn frames_and_messages_can_be_read_by_turns_between_messages() {
     let ((mut read, _write), mut far) = alone(1024, WrapOptions::client());
     for _ in 0..3 {

@@ -39,15 +39,15 @@ impl Inflater {
     /// For the end of the given role. A window of 8 bits is taken for one of 9, which includes it.
     pub(crate) fn new(deflate: &Deflate, role: Role) -> Self {
         let params = &deflate.params;
-        let (bits, no_takeover) = match role {
-            Role::Client => (params.server_max_window_bits, params.server_no_context_takeover),
-            Role::Server => (params.client_max_window_bits, params.client_no_context_takeover),
+        let bits = match role {
+            Role::Client => params.server_max_window_bits,
+            Role::Server => params.client_max_window_bits,
         };
         Self {
             stream: None,
             history: VecDeque::new(),
             window_len: 1 << bits.clamp(9, 15),
-            takeover: !no_takeover,
+            takeover: deflate.is_taken_over(role),
             fresh: true,
             restarts: 0,
             broken: false,
@@ -83,6 +83,12 @@ impl Inflater {
         self.feed(&TAIL, keep)?;
         self.feed(&LAST_BLOCK, keep)?;
         if self.fresh { Ok(()) } else { Err(ProtocolError::Deflate) }
+    }
+
+    /// A message begins. The one before may have been given up.
+    pub(crate) fn begin(&mut self) {
+        self.end();
+        self.broken = false;
     }
 
     /// The message is over, or the rest of it cannot be read.

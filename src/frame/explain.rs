@@ -65,6 +65,11 @@ pub(crate) fn explain(error: ProtocolError, header: &Header, payload: &[u8], lim
         ProtocolError::ControlFragmented => {
             format!("the {kind} frame has no FIN bit; a control frame cannot be fragmented")
         }
+        ProtocolError::MessageInterleaved if header.opcode() == Opcode::CONTINUATION => {
+            "a continuation frame came after several messages had been begun, so it is not known which one it \
+             continues"
+                .to_owned()
+        }
         ProtocolError::MessageInterleaved => {
             format!("a {kind} frame began a new message before the last fragment of the one before")
         }

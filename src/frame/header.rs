@@ -68,6 +68,10 @@ impl Header {
         self.first & (RSV1 | RSV2 | RSV3) != 0
     }
 
+    pub(crate) const fn rsv1(&self) -> bool {
+        self.first & RSV1 != 0
+    }
+
     /// RSV1, RSV2 and RSV3.
     pub(crate) fn reserved_bits(&self) -> [bool; 3] {
         [RSV1, RSV2, RSV3].map(|bit| self.first & bit != 0)

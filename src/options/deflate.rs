@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::error::{Error, OptionsError, Quoted};
+use crate::{
+    error::{Error, OptionsError, Quoted},
+    options::Role,
+};
 
 /// The words of the negotiation (RFC 7692 §7.1).
 pub(crate) mod names {
@@ -153,6 +156,14 @@ impl Deflate {
     }
 
     /// Whether everything is in its range.
+    /// Whether the messages that an endpoint of this role receives may refer to earlier ones.
+    pub(crate) fn is_taken_over(&self, role: Role) -> bool {
+        match role {
+            Role::Client => !self.params.server_no_context_takeover,
+            Role::Server => !self.params.client_no_context_takeover,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let DeflateParams { server_max_window_bits, client_max_window_bits, .. } = self.params;
         for (name, value, lowest, highest) in [

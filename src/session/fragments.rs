@@ -9,11 +9,25 @@ use crate::{
 const MIN_CHARGE: u64 = 64;
 
 /// The state of the message that is coming in, or going out.
+///
+/// Where violations are only reported, a frame that belongs to no message changes the state too: afterwards no part of
+/// one message may be taken for a part of another.
+///
+/// - A whole message in the middle of another is reported, and the other goes on. If a second one follows directly, the
+///   peer has given the other up: from then on whole messages are taken, and the state is *doubtful*.
+/// - The first fragment of a message in the middle of another is reported. Which of the two a continuation belongs to
+///   is *doubtful*.
+/// - While that is so, first fragments and continuations are reported, up to the last fragment of a message, and so is a
+///   whole message that does not directly follow another.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fragments {
     max_message_len: u64,
     charged: u64,
     open: bool,
+    /// The last frame was a whole message in the middle of another one.
+    interrupted: bool,
+    /// Messages were begun and not ended, and it is not known which one the next continuation belongs to.
+    doubtful: bool,
     text: bool,
     /// Whether the message comes compressed, so that headers do not say how long it is.
     compressed: bool,
@@ -28,6 +42,8 @@ impl Fragments {
             max_message_len,
             charged: 0,
             open: false,
+            interrupted: false,
+            doubtful: false,
             text: false,
             compressed: false,
             alone: false,
@@ -35,7 +51,6 @@ impl Fragments {
         }
     }
 
-    /// The limit for a message.
     pub(crate) fn max_message_len(&self) -> u64 {
         self.max_message_len
     }
@@ -44,11 +59,18 @@ impl Fragments {
         self.open
     }
 
+    /// Whether no message has been begun and not ended.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.open && !self.doubtful
+    }
+
     /// Whether the message is text that is still being checked.
     pub(crate) fn is_text(&self) -> bool {
         self.text
     }
 
+    /// Whether the message, open or the last one, is compressed.
     pub(crate) fn is_compressed(&self) -> bool {
         self.compressed
     }
@@ -59,23 +81,43 @@ impl Fragments {
         self.utf8 = Utf8::default();
     }
 
-    /// The header of a frame that is not a control frame; `compressed`: it begins a compressed message. An error
-    /// changes nothing.
+    /// The open message gets no more fragments that could be told from those of others.
+    fn give_up(&mut self) {
+        self.open = false;
+        self.interrupted = false;
+        self.doubtful = true;
+        self.skip_text();
+    }
+
+    /// The header of a frame that is not a control frame; `compressed`: it begins a compressed message. After an error
+    /// the frame is no part of a message.
     pub(crate) fn on_frame(&mut self, header: &Header, compressed: bool) -> Result<(), ProtocolError> {
         match header.opcode() {
-            // §5.4: a continuation belongs to "a fragmented message", which there must be.
-            Opcode::CONTINUATION if !self.open => return Err(ProtocolError::UnexpectedContinuation),
-            Opcode::CONTINUATION => {}
-            // §5.4: "The fragments of one message MUST NOT be interleaved between the fragments of another
-            // message"
-            Opcode::TEXT | Opcode::BINARY if self.open => return Err(ProtocolError::MessageInterleaved),
+            Opcode::CONTINUATION if !self.open => {
+                // §5.4: a continuation belongs to "a fragmented message", which there must be.
+                let error = if self.doubtful {
+                    ProtocolError::MessageInterleaved
+                } else {
+                    ProtocolError::UnexpectedContinuation
+                };
+                self.doubtful &= !header.fin();
+                self.interrupted = false;
+                return Err(error);
+            }
+            Opcode::CONTINUATION => self.interrupted = false,
             Opcode::TEXT | Opcode::BINARY => {
+                self.on_first(header)?;
                 self.charged = 0;
                 self.text = header.opcode() == Opcode::TEXT;
                 self.compressed = compressed;
                 self.utf8 = Utf8::default();
             }
-            _ => return Err(ProtocolError::ReservedOpcode),
+            _ => {
+                if self.open {
+                    self.give_up();
+                }
+                return Err(ProtocolError::ReservedOpcode);
+            }
         }
         let len = if self.compressed { 0 } else { header.len };
         let charged = self.charged.saturating_add(len.max(MIN_CHARGE));
@@ -88,6 +130,26 @@ impl Fragments {
         self.alone = alone;
         self.open = true;
         Ok(())
+    }
+
+    /// A frame that begins a message.
+    fn on_first(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        if header.fin() && self.interrupted {
+            // The second whole message in a row.
+            self.doubtful = true;
+            self.open = false;
+            return Ok(());
+        }
+        if header.fin() {
+            self.interrupted = true;
+        } else {
+            self.give_up();
+        }
+        // §5.4: "The fragments of one message MUST NOT be interleaved between the fragments of another message"
+        Err(ProtocolError::MessageInterleaved)
     }
 
     /// So many bytes more were made of the frame, of which there were `before`.
@@ -108,13 +170,13 @@ impl Fragments {
 
     /// The frame is complete.
     pub(crate) fn on_end(&mut self, fin: bool) -> Result<(), ProtocolError> {
-        if fin {
-            self.open = false;
-            if std::mem::take(&mut self.text) {
-                return self.utf8.finish();
-            }
-        }
-        Ok(())
+        self.end_frame(fin);
+        if fin && std::mem::take(&mut self.text) { self.utf8.finish() } else { Ok(()) }
+    }
+
+    /// The same where text is not checked.
+    pub(crate) fn end_frame(&mut self, fin: bool) {
+        self.open &= !fin;
     }
 }
 
