@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    task::Poll,
+    task::{Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -44,7 +44,12 @@ impl Deadline {
     ) -> Result<T, Error> {
         let mut alarm = Alarm::default();
         poll_fn(|cx| match (Pin::new(&mut future).poll(cx), self.0) {
-            (Poll::Pending, Some(end)) => alarm.poll_at(cx, end).map(|()| Err(Error::TimedOut(phase))),
+            (Poll::Pending, Some(end)) => {
+                ready!(alarm.poll_at(cx, end));
+                // The first poll of a socket may only ask to be woken. What has arrived counts, whatever the time.
+                let polled = Pin::new(&mut future).poll(cx);
+                if polled.is_pending() { Poll::Ready(Err(Error::TimedOut(phase))) } else { polled }
+            }
             (polled, _) => polled,
         })
         .await

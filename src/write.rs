@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -11,7 +11,8 @@ use std::{
 use futures::{future::poll_fn, sink::Sink};
 
 use crate::{
-    error::Error,
+    deadline::Deadline,
+    error::{Error, Phase},
     frame::{CloseCode, Message},
     net::SocketWriter,
     prepared::PreparedFrame,
@@ -19,6 +20,9 @@ use crate::{
     shared::{Flags, Outgoing, Refusal, Shared, Stats},
     writer::{FrameWriter, Outlet},
 };
+
+/// How long [`Write::ping`] waits for its Pong.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The half of a connection that sends frames: a [`Sink`] of [`Message`]s that can be cloned.
 ///
@@ -183,21 +187,40 @@ impl<K: Outlet> Write<K> {
         self.shared.set_compression(self.id, enabled);
     }
 
-    /// Sends a Ping with a payload of its own and waits for its Pong. Gives the round-trip time.
+    /// Sends a Ping with a payload of its own and waits for its Pong, at most 20 seconds. Returns the round-trip time.
     ///
-    /// **The Pong is seen by [`Read`](crate::Read), which somebody must poll meanwhile. Awaiting this inside the
-    /// read loop waits for itself.** There is no time limit; a Ping that nobody must wait for is sent as
-    /// `send(Message::ping(…))`.
+    /// **The Pong is seen by [`Read`](crate::Read), which another task must poll meanwhile. Awaiting this inside the
+    /// read loop waits until the limit**, because that loop must read the Pong. A Ping whose Pong need not be awaited
+    /// is sent as `send(Message::ping(…))`.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`Error::ReaderGone`] when `Read` was dropped, [`Error::Closed`] when the
-    /// connection ends before the Pong.
+    /// As [`send`](Self::send); [`Error::TimedOut`] with [`Phase::Call`] when no Pong was read in time: the connection
+    /// goes on. [`Error::ReaderGone`] when `Read` was dropped, [`Error::Closed`] when the connection ends before the
+    /// Pong.
     ///
     /// # Cancel safety
     ///
     /// As [`send`](Self::send); a Pong that comes later is yielded like every other.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
+        self.ping_timeout(PING_TIMEOUT).await
+    }
+
+    /// Sends a Ping like [`ping`](Self::ping), with another limit from now to the Pong. `None`: no limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`ping`](Self::ping).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ping`](Self::ping).
+    pub async fn ping_timeout(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Duration, Error> {
+        let deadline = Deadline::after(timeout);
+        deadline.within_phase(Phase::Call, pin!(self.ping_and_wait())).await
+    }
+
+    async fn ping_and_wait(&mut self) -> Result<Duration, Error> {
         let shared = Arc::clone(&self.shared);
         let gone = || {
             if shared.signals.has(Flags::READER_GONE) { Err(Error::ReaderGone) } else { Err(shared.closed()) }

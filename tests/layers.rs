@@ -37,7 +37,10 @@ const LAYERS: [(&str, &[&str]); 33] = [
     ("prepared", &["frame", "deflate", "sync"]),
     (
         "write",
-        &["error", "options", "frame", "deflate", "session", "clock", "net", "writer", "shared", "prepared"],
+        &[
+            "error", "options", "frame", "deflate", "session", "clock", "deadline", "net", "writer",
+            "shared", "prepared",
+        ],
     ),
     ("read", &["error", "options", "frame", "session", "sync", "clock", "net", "reader", "writer", "shared"]),
     ("messages", &["error", "options", "frame", "session", "reader", "writer", "read"]),
