@@ -153,7 +153,8 @@ impl Partial {
         Error::violation(error, text)
     }
 
-    fn forget(&mut self, fin: bool) {
+    /// A frame of data was not taken; `fin`: it was the last of its message.
+    pub(crate) fn forget(&mut self, fin: bool) {
         self.opcode = None;
         self.bytes = Vec::new();
         self.skips = !fin;

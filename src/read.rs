@@ -169,6 +169,58 @@ impl<S: Source, K: Outlet> Read<S, K> {
         .await
     }
 
+    /// Reads until the connection ends, and throws all data away: for a program that only writes. Pings and the
+    /// peer's Close are answered, heartbeats sent, and a peer that has given up is noticed, which a writer alone
+    /// cannot do: a system takes megabytes for a peer that is gone.
+    ///
+    /// Returns `Ok(())` after the closing handshake. Then, and after an error, every `send` fails. What
+    /// [`Checks::Report`](crate::Checks::Report) reports is thrown away as well.
+    ///
+    /// # Errors
+    ///
+    /// As the stream gives them: [`Error::TimedOut`] with [`Phase::Heartbeat`] for a silent peer, [`Error::Lost`] for
+    /// one that ended the transport without a Close.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses only what it has thrown away. [`messages`](Self::messages) then goes on with the
+    /// first message that begins afterwards.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use coro_websocket::{Error, Read, Write};
+    /// use futures::future::try_join;
+    ///
+    /// # async fn example(mut read: Read, mut write: Write) -> Result<(), Error> {
+    /// let writing = async {
+    ///     for tick in 0.. {
+    ///         write.text(format!("tick {tick}")).await?;
+    ///         async_io::Timer::after(Duration::from_secs(1)).await;
+    ///     }
+    ///     Ok(())
+    /// };
+    /// // Ends with the first error of the two.
+    /// try_join(writing, read.drive()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn drive(&mut self) -> Result<(), Error> {
+        loop {
+            let thrown_away = match poll_fn(|cx| self.poll_frame(cx)).await {
+                Some(Ok(())) => self.source.as_ref().map(|source| (source.view().opcode, source.view().fin)),
+                Some(Err(Error::Reported { frame, .. })) => Some((frame.opcode, frame.fin)),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            };
+            if let Some((opcode, fin)) = thrown_away
+                && opcode.is_data()
+            {
+                self.partial.forget(fin);
+            }
+        }
+    }
+
     /// Whole messages instead of frames: fragments are joined, control frames are left out.
     ///
     /// # Examples

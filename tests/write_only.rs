@@ -1,0 +1,137 @@
+//! Programs that write and do not read: `drive`, and what a writer alone is told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic fails the test, also in what the tests have in common"
+)]
+
+mod common;
+
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use async_io::Timer;
+use common::{
+    Far, PipeRead, PipeWrite, alone,
+    drive::{drive, now, settle},
+    wire,
+};
+use coro_websocket::{
+    Checks, Data, Error, Heartbeat, Message, Phase, ProtocolError, Role, StreamExt, WrapOptions, wrap_frames,
+};
+use futures::{channel::mpsc, executor::block_on, future::join};
+
+const TICK: Duration = Duration::from_millis(20);
+
+const ROLES: [Role; 2] = [Role::Client, Role::Server];
+
+#[expect(clippy::disallowed_methods, reason = "what is measured is a limit")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+/// A peer that takes everything and says nothing.
+fn silent(role: Role) -> ((PipeRead, PipeWrite), Far) {
+    alone(1 << 30, WrapOptions::new(role).heartbeat(Heartbeat::ping(TICK).timeout(2 * TICK)))
+}
+
+/// Sends a little every now and then, until that fails.
+async fn write_on(write: &mut PipeWrite) -> Error {
+    loop {
+        if let Err(error) = write.text("tick").await {
+            return error;
+        }
+        Timer::after(TICK / 4).await;
+    }
+}
+
+#[test]
+fn program_that_only_writes_and_drives_is_told_of_a_silent_peer() {
+    for role in ROLES {
+        let ((mut read, mut write), _far) = silent(role);
+        let (driven, _written) = block_on(join(read.drive(), write_on(&mut write)));
+        assert!(matches!(driven, Err(Error::TimedOut(Phase::Heartbeat))), "{driven:?}");
+    }
+}
+
+#[test]
+fn program_that_only_writes_and_drives_is_told_of_a_close() {
+    for role in ROLES {
+        let ((mut read, mut write), mut far) = silent(role);
+        far.put(&wire::to(role, wire::CLOSE, b"\x03\xe8enough"));
+        drop(far.output);
+        let (driven, written) = block_on(join(read.drive(), write_on(&mut write)));
+        assert!(driven.is_ok(), "the closing handshake was completed: {driven:?}");
+        assert!(matches!(written, Error::Closed(_)), "{written:?}");
+        assert_eq!(read.close_frames().received.unwrap().reason, "enough");
+    }
+}
+
+#[test]
+fn program_that_only_writes_and_drives_is_told_of_an_end_without_close() {
+    for role in ROLES {
+        let ((mut read, mut write), far) = silent(role);
+        drop(far.output);
+        let (driven, _written) = block_on(join(read.drive(), write_on(&mut write)));
+        assert!(matches!(driven, Err(Error::Lost)), "{driven:?}");
+    }
+}
+
+#[test]
+fn program_over_decoded_frames_is_told_too() {
+    let (near_sink, _far_stream) = mpsc::channel(1000);
+    let (_far_sink, near_stream) = mpsc::channel::<Message>(8);
+    let options = WrapOptions::client().heartbeat(Heartbeat::ping(TICK).timeout(2 * TICK));
+    let (mut read, mut write) = wrap_frames(near_stream.map(Ok::<_, Error>), near_sink, options);
+    let writing =
+        async { while write.text("tick").await.is_ok() && Timer::after(TICK / 4).await > clock() - TICK {} };
+    let (driven, ()) = block_on(join(read.drive(), writing));
+    assert!(matches!(driven, Err(Error::TimedOut(Phase::Heartbeat))), "{driven:?}");
+}
+
+#[test]
+fn drive_answers_pings_and_sends_what_was_fed() {
+    for role in ROLES {
+        let ((mut read, mut write), mut far) = alone(1 << 20, WrapOptions::new(role));
+        far.put(&wire::to(role, wire::PING, "there?"));
+        far.put(&wire::to(role, wire::TEXT, "unwanted"));
+        drive(write.feed(Message::text("fed"))).unwrap();
+        assert!(settle(&mut pin!(read.drive())).is_pending());
+        let sent: Vec<_> = far.frames().into_iter().map(|frame| frame.payload).collect();
+        assert_eq!(sent, [&b"fed"[..], b"there?"]);
+    }
+}
+
+#[test]
+fn drive_that_is_dropped_leaves_no_half_message_behind() {
+    let ((mut read, _write), mut far) = alone(1 << 20, WrapOptions::client());
+    // Begun before, thrown away, ended after; begun and thrown away, ended after.
+    for (before, during) in [(Some(wire::FIRST_TEXT), wire::NEXT), (None, wire::FIRST_TEXT)] {
+        if let Some(first) = before {
+            far.put(&wire::to(Role::Client, first, "begun "));
+            assert!(now(read.messages().next()).is_pending());
+        }
+        far.put(&wire::to(Role::Client, during, "lost "));
+        assert!(now(read.drive()).is_pending());
+        far.put(&wire::to(Role::Client, wire::LAST, "end"));
+        far.put(&wire::to(Role::Client, wire::TEXT, "whole"));
+        let next = drive(read.messages().next()).unwrap().unwrap();
+        assert_eq!(next, Data::Text("whole".into()), "{before:?}");
+    }
+}
+
+#[test]
+fn drive_goes_on_after_what_is_only_reported() {
+    let ((mut read, mut write), mut far) = alone(1 << 20, WrapOptions::client().checks(Checks::Report));
+    far.put(&wire::to(Role::Client, wire::TEXT | 0x40, "reserved"));
+    assert!(now(read.drive()).is_pending());
+    drive(write.text("on")).unwrap();
+    let ((mut read, _write), mut far) = alone(1 << 20, WrapOptions::client());
+    far.put(&wire::to(Role::Client, wire::TEXT | 0x40, "reserved"));
+    drop(far.output);
+    assert!(matches!(drive(read.drive()), Err(Error::Protocol { error: ProtocolError::ReservedBits, .. })));
+    assert!(drive(read.drive()).is_ok(), "the end comes once more");
+}
