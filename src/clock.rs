@@ -1,13 +1,23 @@
 //! The one place where the clock is read and waited for.
 
 use std::{
+    sync::OnceLock,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant, SystemTime},
 };
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// How far the wall clock is ahead of the monotonic one, but for a constant. It grows when the machine is suspended,
+/// since the monotonic clock may stand still then, and changes when the wall clock is set.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub(crate) fn wall_ahead() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let running = START.get_or_init(now).elapsed();
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(running)
 }
 
 /// A timer that is registered only once it is needed, and only where its deadline changes.

@@ -83,6 +83,7 @@ pub fn connect(options: Options) -> impl Future<Output = Result<(Response, Read,
         let opened = opening.perform(&mut connected.reader, &mut connected.writer, &options, deadline).await;
         let (response, settings, leftover) = opened?;
         timings.handshake = clock::now() - since;
+        connected.socket.prepare_for(&settings);
         let response = response.with_connection(Some(connected.socket), timings);
         let (read, write) = assemble(connected.reader, leftover, connected.writer, &settings);
         Ok((response, read, write))

@@ -302,9 +302,11 @@ pub enum Phase {
     Tls,
     /// The opening handshake: request and response.
     Handshake,
-    /// The heartbeat: the peer was silent for longer than [`Heartbeat::timeout`](crate::Heartbeat::timeout).
+    /// The heartbeat: the peer gave no sign of life for longer than [`Heartbeat::ping`](crate::Heartbeat::ping)
+    /// allows.
     Heartbeat,
-    /// A call with a time limit of its own, such as [`Read::next_timeout`](crate::Read::next_timeout).
+    /// A call with a time limit of its own, such as [`Read::next_timeout`](crate::Read::next_timeout) or
+    /// [`Write::ping`](crate::Write::ping).
     Call,
 }
 
@@ -505,7 +507,7 @@ pub enum OptionsError {
     Origin,
     /// An HTTP answer whose status is not from 200 to 599.
     Status,
-    /// A heartbeat without an interval.
+    /// The interval or the limit of a heartbeat is zero.
     Heartbeat,
     /// A level or a window of the compression is out of its range.
     Deflate,
@@ -539,7 +541,7 @@ impl fmt::Display for OptionsError {
             Self::Status => "the status is not from 200 to 599",
             Self::NoTls => "this build has no TLS",
             Self::NoCertificate => "a server on a wss URL needs a certificate",
-            Self::Heartbeat => "a heartbeat needs an interval above zero",
+            Self::Heartbeat => "the interval and the limit of a heartbeat must be above zero",
             Self::Deflate => "a level or a window of the compression is out of its range",
             Self::DeflateParam => "a parameter of the compression is unknown, malformed or named twice",
         })

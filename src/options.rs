@@ -103,17 +103,25 @@ impl Heartbeat {
         Self { every, timeout: None }
     }
 
-    /// Sends a Ping every interval. When no byte at all comes from the peer within the timeout (the interval,
-    /// unless [`timeout`](Self::timeout) says otherwise), the reader gives
-    /// [`Error::TimedOut`](crate::Error::TimedOut). While nobody reads, for whoever would is busy sending, a peer that
-    /// takes nothing of what is sent has as long again; then the writer gives that error.
+    /// Sends a Ping every interval. A peer that gives no sign of life within the limit (the interval, unless
+    /// [`timeout`](Self::timeout) says otherwise) and an allowance is dead: [`Read`](crate::Read) returns
+    /// [`Error::TimedOut`](crate::Error::TimedOut).
+    ///
+    /// Signs of life are received bytes, and bytes that the transport takes after it had been full. The allowance is
+    /// the time in which a peer reads, at 128 KiB a second, what was sent since the last Ping that it has answered, at
+    /// most 8 MiB: so much may lie in a slow peer's system in front of the Ping. A dead peer is found within
+    /// interval, limit and allowance; after the machine was suspended, not before one more interval.
+    ///
+    /// Only `Read` can hear the peer, so only it declares the peer dead, after a read that finds nothing. Where no
+    /// task reads, a writer that has been blocked for so long gets the error; a program that only writes calls
+    /// [`Read::drive`](crate::Read::drive).
     #[must_use]
     pub const fn ping(every: Duration) -> Self {
         Self { every, timeout: Some(every) }
     }
 
-    /// How long the peer may be silent after a Ping. Only Pings are answered, so this makes it
-    /// [`Heartbeat::ping`].
+    /// How long the peer may be silent after a Ping, plus the allowance that [`ping`](Self::ping) describes. Only
+    /// Pings are answered, so this makes it a [`Heartbeat::ping`].
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -160,14 +168,25 @@ impl Settings {
         }
     }
 
-    /// Nothing here may wait for a moment that never comes or is always there.
+    /// Rejects a heartbeat whose interval or limit is zero, and compression that cannot be offered.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_heartbeat()?;
+        self.deflate.as_ref().map_or(Ok(()), Deflate::check)
+    }
+
+    /// Rejects a heartbeat whose interval or limit is zero.
+    pub(crate) fn check_heartbeat(&self) -> Result<(), Error> {
         match self.heartbeat {
             Some(beat) if beat.every.is_zero() || beat.timeout.is_some_and(|timeout| timeout.is_zero()) => {
                 Err(OptionsError::Heartbeat.into())
             }
-            _ => self.deflate.as_ref().map_or(Ok(()), Deflate::check),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether a peer is declared dead that gives no sign of life.
+    pub(crate) fn judges_peer(&self) -> bool {
+        self.checks != Checks::Off && self.heartbeat.is_some_and(|heartbeat| heartbeat.timeout.is_some())
     }
 
     /// Whether frames are masked on the way out
@@ -232,7 +251,9 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Keeps the connection alive. A plain [`Duration`] is a [`Heartbeat::pong`].
+        /// Keeps the connection alive. A plain [`Duration`] is a [`Heartbeat::pong`]. An interval or limit of
+        /// zero is refused with [`OptionsError::Heartbeat`](crate::OptionsError::Heartbeat); one below a
+        /// millisecond counts as one.
         #[must_use]
         pub fn heartbeat(mut self, heartbeat: impl Into<Heartbeat>) -> Self {
             self.$($settings).+.heartbeat = $field(Some(heartbeat.into()));

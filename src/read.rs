@@ -22,7 +22,7 @@ use crate::{
     net::{SocketReader, SocketWriter},
     options::{Checks, Role, Settings},
     reader::{FrameReader, Source},
-    session::closing::CloseFrames,
+    session::{closing::CloseFrames, timers},
     shared::{Flags, Shared, Stats, Stop},
     sync::{AtomicU64, Ordering},
     writer::{FrameWriter, Outlet},
@@ -164,7 +164,11 @@ impl<S: Source, K: Outlet> Read<S, K> {
                 return Poll::Pending;
             };
             ready!(alarm.poll_at(cx, deadline));
-            Poll::Ready(Err(Error::TimedOut(Phase::Call)))
+            // The first poll of a socket may only ask to be woken. What has arrived counts, whatever the time.
+            match self.poll_message(cx) {
+                Poll::Ready(next) => Poll::Ready(next.transpose()),
+                Poll::Pending => Poll::Ready(Err(Error::TimedOut(Phase::Call))),
+            }
         })
         .await
     }
@@ -312,13 +316,21 @@ impl<S: Source, K: Outlet> Read<S, K> {
         let Some(source) = &mut self.source else {
             return Poll::Ready(());
         };
-        match source.poll_fill(cx) {
+        // Looked at first: only a read that begins after the deadline can tell that the peer is dead.
+        let judging = self.shared.signals.has(Flags::SILENT);
+        let mut filled = source.poll_fill(cx);
+        if judging && filled.is_pending() {
+            // The first poll of a socket may only ask to be woken.
+            filled = source.poll_fill(cx);
+        }
+        match filled {
             Poll::Ready(Ok(true)) => self.shared.counts.bytes_in.store(source.received(), Ordering::Relaxed),
             Poll::Ready(Ok(false)) => self.on_eof(),
             Poll::Ready(Err(error)) => self.on_lost(error),
             Poll::Pending => {
                 let received = source.received();
-                if self.shared.signals.has(Flags::SILENT) && self.shared.is_silent(received) {
+                add(&self.shared.counts.looks, 1);
+                if judging && self.shared.is_silent(received) {
                     self.on_silence();
                 } else if self.park(cx) & (Flags::STOP | Flags::SILENT) == 0 {
                     return Poll::Pending;
@@ -352,9 +364,6 @@ impl<S: Source, K: Outlet> Read<S, K> {
     fn on_frame(&mut self) -> bool {
         let Some(source) = &self.source else { return false };
         let frame = source.view();
-        let add = |count: &AtomicU64, more: u64| {
-            count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-        };
         add(&self.shared.counts.frames_in, 1);
         add(&self.shared.counts.payload_in, frame.payload.len() as u64);
         if !frame.opcode.is_control() {
@@ -366,6 +375,11 @@ impl<S: Source, K: Outlet> Read<S, K> {
         }
         if self.raw {
             return true;
+        }
+        if let Some(position) = timers::parse_mark(frame.payload)
+            && frame.opcode == Opcode::PONG
+        {
+            self.shared.counts.answered.fetch_max(position, Ordering::Relaxed);
         }
         match frame.opcode {
             Opcode::PING if self.auto_pong => {
@@ -515,6 +529,11 @@ impl<S: Source, K: Outlet> Read<S, K> {
             self.shared.post_end();
         }
     }
+}
+
+/// Only `Read` adds to these counts.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 impl<S: Source, K: Outlet> Stream for Read<S, K> {

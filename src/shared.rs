@@ -71,6 +71,10 @@ pub(crate) struct Counts {
     payload_out: AtomicU64,
     /// How many bytes had come when the peer was found silent.
     silent_at: AtomicU64,
+    /// How often the reader has found no input.
+    pub(crate) looks: AtomicU64,
+    /// The position of the last heartbeat whose Pong has come, in bytes accepted before it.
+    pub(crate) answered: AtomicU64,
 }
 
 /// How much went through a connection, in both directions, since it was made.
@@ -152,6 +156,8 @@ struct Sending<K> {
     refused: Option<Error>,
     /// The count of the transport's wake-ups when it last had no room.
     blocked_at: Option<usize>,
+    /// How much the transport had taken when it was full; `None`: it has taken everything since.
+    full: Option<u64>,
     /// Whether a Pong is held back until the buffer is below its mark.
     pong_held: bool,
     timers: Timers,
@@ -257,6 +263,11 @@ impl<K: Outlet> Sending<K> {
         self.outlet.as_ref().map_or(0, |outlet| outlet.accepted() - outlet.buffered() as u64)
     }
 
+    /// Grows with what the transport takes, into a buffer of its own or out of that.
+    fn taken(&self) -> u64 {
+        self.written() + self.flushed()
+    }
+
     /// How many bytes of frames wait for the transport.
     #[inline]
     fn buffered(&self) -> usize {
@@ -293,6 +304,7 @@ impl<K: Outlet> Shared<K> {
                 failed: None,
                 refused: None,
                 blocked_at: None,
+                full: None,
                 pong_held: false,
                 timers,
                 alarm: Alarm::default(),
@@ -400,14 +412,12 @@ impl<K: Outlet> Shared<K> {
             self.place_replies(sending, after);
         }
         if work & Flags::TIMER != 0 {
+            // What the transport takes now counts as a sign of life.
+            let _ = self.drain(sending, after, u64::MAX);
             self.on_time(sending, after);
         }
         if work & (Flags::FLUSH | Flags::TIMER) != 0 {
             let _ = self.drain(sending, after, u64::MAX);
-        }
-        if work & Flags::TIMER != 0 {
-            let written = sending.written();
-            sending.timers.on_written(written);
         }
         // After the others, so that a last Close frame has its chance.
         if work & Flags::END != 0 {

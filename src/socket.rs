@@ -9,7 +9,16 @@ use std::{
 
 use socket2::SockRef;
 
-use crate::{error::Error, options::TlsVersion, redact::Excerpt};
+use crate::{
+    error::Error,
+    options::{Settings, TlsVersion},
+    redact::Excerpt,
+};
+
+/// How many bytes the system takes at most that it cannot send yet, where the peer is judged by its Pongs. Without, 4 MB
+/// lie in it, and a Ping reaches a peer that reads 400 KB/s 7 s late (measured).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_UNSENT: u32 = 128 << 10;
 
 /// What a socket of any kind can be asked for.
 pub(crate) trait Handle: fmt::Debug + Send + Sync {
@@ -117,6 +126,20 @@ impl Socket {
     /// [`Error::Closed`] once the connection is gone, [`Error::Io`] where the system refuses.
     pub fn set_nodelay(&self, nodelay: bool) -> Result<(), Error> {
         Ok(self.handle()?.set_nodelay(nodelay)?)
+    }
+
+    /// Keeps what the system takes in front of a Ping small, where the peer is judged by its Pong. A unix socket, and
+    /// most systems, cannot do that; the rule is the same there, since the allowance for a slow peer counts what was
+    /// taken.
+    pub(crate) fn prepare_for(&self, settings: &Settings) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if settings.judges_peer()
+            && let Ok(handle) = self.handle()
+        {
+            let _ = handle.as_socket().set_tcp_notsent_lowat(MAX_UNSENT);
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = (self, settings);
     }
 
     fn handle(&self) -> Result<Arc<dyn Handle>, Error> {

@@ -10,7 +10,7 @@
 mod common;
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     thread,
     time::{Duration, Instant},
@@ -19,11 +19,12 @@ use std::{
 use async_io::Timer;
 use common::{PipeRead, PipeReader, PipeWrite, PipeWriter, duplex};
 use coro_websocket::{
-    CloseCode, Error, Heartbeat, Message, Opcode, Phase, SinkExt, StreamExt, WrapOptions, codec, wrap_io,
+    CloseCode, Error, Heartbeat, Message, Opcode, Phase, Role, SinkExt, StreamExt, WrapOptions, codec,
+    wrap_io,
 };
 use futures::{
     executor::block_on,
-    future::{Either, select},
+    future::{Either, join, pending, select},
 };
 
 /// One interval. Nothing here says how long something takes, only what comes before what.
@@ -262,6 +263,84 @@ fn a_writer_waits_as_long_as_the_peer_is_heard() {
     });
 }
 
+/// What it said before it answered is behind it, so its Pong must say how far the peer has read.
+#[test]
+fn ping_carries_a_payload_once_much_was_sent_since_the_last_answer() {
+    let (mut read, mut write, mut far, mut far_write) =
+        server(1 << 20, WrapOptions::server().heartbeat(Heartbeat::ping(TICK).timeout(50 * TICK)));
+    block_on(async {
+        idle(&mut read, 2 * TICK).await;
+        let pings = frames(&mut far);
+        assert!(!pings.is_empty() && pings.iter().all(|ping| ping.payload.is_empty()));
+        write.binary(vec![7; 100_000]).await.unwrap();
+        idle(&mut read, 3 * TICK).await;
+        let sent = frames(&mut far);
+        let marked: Vec<_> = sent.iter().filter(|frame| frame.opcode == Opcode::PING).collect();
+        assert!(!marked.is_empty() && marked.iter().all(|ping| !ping.payload.is_empty()));
+        // Answered, so that the next ones have nothing to say.
+        let answer = marked.last().unwrap().payload.clone();
+        far_write.put(&masked(&Message::pong(answer.clone())));
+        assert_eq!(read.next().await.unwrap().unwrap().payload, answer);
+        idle(&mut read, 3 * TICK).await;
+        let pings = frames(&mut far);
+        assert!(!pings.is_empty() && pings.iter().all(|ping| ping.payload.is_empty()), "{pings:?}");
+    });
+}
+
+/// A link that is cut: the kernel takes megabytes, and nothing comes back.
+#[test]
+fn bytes_that_a_roomy_transport_takes_do_not_keep_a_dead_peer_alive() {
+    for role in [Role::Client, Role::Server] {
+        let options = WrapOptions::new(role).heartbeat(Heartbeat::ping(TICK).timeout(2 * TICK));
+        let (mut read, mut write, far, _far_write) = server(1 << 30, options);
+        let sending = async {
+            while write.send(Message::binary(vec![7; 100])).await.is_ok() {
+                Timer::after(TICK / 8).await;
+            }
+        };
+        let (next, ()) = block_on(join(read.drive(), sending));
+        assert!(matches!(next, Err(Error::TimedOut(Phase::Heartbeat))), "{role:?} {next:?}");
+        drop(far);
+    }
+}
+
+/// The peer reads slowly, so that its Pong comes long after the limit.
+#[test]
+fn peer_lives_while_a_transport_that_was_full_takes_bytes() {
+    let test = |role, reads| {
+        let options =
+            WrapOptions::new(role).heartbeat(Heartbeat::ping(TICK).timeout(4 * TICK)).write_buffer_len(100);
+        let (mut read, mut write, mut far, _far_write) = server(1000, options);
+        // What the transport holds takes it 8 times the limit.
+        let peer = pin!(async {
+            for _ in 0..50 {
+                far.take(30);
+                Timer::after(TICK).await;
+            }
+        });
+        let sending = async {
+            loop {
+                if let Err(error) = write.send(Message::binary(vec![7; 50])).await {
+                    break Err(error);
+                }
+            }
+        };
+        let driving = async { if reads { read.drive().await } else { pending().await } };
+        let failing = pin!(async { select(pin!(sending), pin!(driving)).await.factor_first().0 });
+        match block_on(select(peer, failing)) {
+            Either::Left(((), _)) => {}
+            Either::Right((ended, _)) => panic!("{role:?} {reads}: {ended:?}"),
+        }
+    };
+    thread::scope(|scope| {
+        for (role, reads) in
+            [Role::Client, Role::Server].into_iter().flat_map(|role| [(role, true), (role, false)])
+        {
+            scope.spawn(move || test(role, reads));
+        }
+    });
+}
+
 #[test]
 fn heartbeats_end_with_our_close() {
     let options = WrapOptions::server().heartbeat(TICK).close_timeout(Duration::from_secs(60));
@@ -293,13 +372,6 @@ fn heartbeats_do_not_pile_up_before_a_transport_without_room() {
         assert!(bytes.len() > 204, "{}", bytes.len());
         assert_eq!(bytes[204..206], [0x8A, 0]);
     });
-}
-
-#[test]
-fn a_heartbeat_of_zero_is_none() {
-    let (mut read, _write, mut far, _far_write) = with_heartbeat(Duration::ZERO);
-    block_on(idle(&mut read, 3 * TICK));
-    assert!(frames(&mut far).is_empty());
 }
 
 /// A stream that is polled, and only then.

@@ -135,3 +135,40 @@ fn drive_goes_on_after_what_is_only_reported() {
     assert!(matches!(drive(read.drive()), Err(Error::Protocol { error: ProtocolError::ReservedBits, .. })));
     assert!(drive(read.drive()).is_ok(), "the end comes once more");
 }
+
+/// Without `drive` only a transport that takes nothing tells the writer.
+#[test]
+fn writer_that_is_blocked_is_told_within_the_limit_however_the_reader_is_left_alone() {
+    #[derive(Debug, Clone, Copy)]
+    enum Reader {
+        NeverPolled,
+        Dropped,
+        GivenUp,
+    }
+    for role in ROLES {
+        for reader in [Reader::NeverPolled, Reader::Dropped, Reader::GivenUp] {
+            let (every, limit) = (3 * TICK, 10 * TICK);
+            let options = WrapOptions::new(role).heartbeat(Heartbeat::ping(every).timeout(limit));
+            let ((mut read, mut write), _far) = alone(100, options);
+            let since = clock();
+            block_on(async {
+                let read = match reader {
+                    Reader::NeverPolled => Some(read),
+                    Reader::Dropped => {
+                        drop(read);
+                        None
+                    }
+                    Reader::GivenUp => {
+                        assert!(futures::poll!(read.next()).is_pending(), "nothing comes");
+                        Some(read)
+                    }
+                };
+                let sent = write.send(Message::binary(vec![7; 1000])).await;
+                assert!(matches!(sent, Err(Error::TimedOut(Phase::Heartbeat))), "{reader:?} {sent:?}");
+                drop(read);
+            });
+            // Not after another limit. The allowance for 100 bytes is less than a millisecond.
+            assert!(since.elapsed() < every + 2 * limit, "{role:?} {reader:?}");
+        }
+    }
+}

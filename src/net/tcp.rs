@@ -107,7 +107,11 @@ impl Handle for Async<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tests::black_hole;
+    use crate::{
+        net::tests::black_hole,
+        options::{Checks, Heartbeat, Role, Settings},
+        socket::Socket,
+    };
     use futures::executor::block_on;
     use std::net::TcpListener;
 
@@ -119,6 +123,24 @@ mod tests {
 
     fn refusing() -> SocketAddr {
         listening().1
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn system_keeps_little_in_front_of_a_ping_only_where_the_peer_is_judged_by_its_pong() {
+        let limit_for = |checks, heartbeat| {
+            let (listener, address) = listening();
+            let stream = Arc::new(Async::<TcpStream>::new(TcpStream::connect(address).unwrap()).unwrap());
+            let settings = Settings { checks, heartbeat, ..Settings::new(Role::Client) };
+            Socket::new(&stream).prepare_for(&settings);
+            drop(listener);
+            SockRef::from(stream.get_ref()).tcp_notsent_lowat().unwrap()
+        };
+        let (ping, pong) = (Heartbeat::ping(STAGGER), Heartbeat::pong(STAGGER));
+        let unlimited = limit_for(Checks::Strict, None);
+        assert_eq!(limit_for(Checks::Strict, Some(ping)), 128 << 10);
+        assert_eq!(limit_for(Checks::Strict, Some(pong)), unlimited);
+        assert_eq!(limit_for(Checks::Off, Some(ping)), unlimited);
     }
 
     #[test]

@@ -135,6 +135,9 @@ where
     /// The connection, once the answer is out.
     pub(super) fn open(self, (settings, subprotocol): Agreed) -> (Request, IoRead<R, W>, IoWrite<W>) {
         let Self { read, write, mut request, leftover, .. } = self;
+        if let Some(socket) = request.socket() {
+            socket.prepare_for(&settings);
+        }
         request.set_agreed(subprotocol, settings.deflate.as_ref().map(Deflate::params));
         let (read, write) = assemble(read, leftover, write, &settings);
         (request, read, write)

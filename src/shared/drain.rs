@@ -9,8 +9,8 @@ use crate::{
     clock,
     error::{Error, Phase},
     frame::Message,
-    session::timers::Traffic,
-    sync::{Ordering, lock},
+    session::timers::{self, Traffic},
+    sync::{AtomicU64, Ordering, lock},
     writer::Outlet,
 };
 
@@ -90,6 +90,9 @@ impl<K: Outlet> Shared<K> {
         {
             after.wake_read = true;
         }
+        if let Some(before) = sending.full {
+            self.on_full_polled(sending, before, polled.is_ready());
+        }
         polled
     }
 
@@ -108,6 +111,10 @@ impl<K: Outlet> Shared<K> {
             Poll::Pending => {
                 sending.blocked_at = Some(wakes);
                 after.blocked = Some(wakes);
+                // One that has woken us at once only lets others go first.
+                if sending.full.is_none() && self.signals.transport_wakes() == wakes {
+                    sending.full = Some(sending.taken());
+                }
                 if sending.pong_held && sending.has_room(self.high_water) {
                     self.place_replies(sending, after);
                 }
@@ -135,28 +142,29 @@ impl<K: Outlet> Shared<K> {
         after.wake_writers = true;
     }
 
+    /// Does what is due by now. Each deadline that has passed moves on by at least a millisecond, so the loop ends.
     pub(super) fn on_time(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         let mut cx = Context::from_waker(&self.timer_waker);
         while sending.outlet.is_some() {
-            let received = self.counts.bytes_in.load(Ordering::Relaxed);
-            let due = sending.timers.due(clock::now(), Traffic { received, written: sending.written() });
+            let traffic = self.traffic(sending);
+            let due = sending.timers.due(clock::now(), clock::wall_ahead(), traffic);
+            if due.rested {
+                self.signals.clear(Flags::SILENT);
+            }
             if let Some(ping) = due.beat
                 && sending.check_open().is_ok()
                 && (sending.has_room(self.high_water) || sending.timers.lacks_ping())
             {
-                let mut beat = if ping { Message::ping(Bytes::new()) } else { Message::pong(Bytes::new()) };
-                let _ = self.push(sending, after, &mut beat);
-                if ping && let Some(outlet) = &sending.outlet {
-                    sending.timers.on_ping(outlet.accepted());
-                }
+                self.push_beat(sending, after, ping, traffic);
             }
+            after.wake_read |= due.awaits;
             if due.silence {
-                self.counts.silent_at.store(received, Ordering::Relaxed);
+                self.counts.silent_at.store(traffic.received, Ordering::Relaxed);
                 self.signals.raise(Flags::SILENT);
                 after.wake_read = true;
             }
-            if due.stuck && sending.failed.is_none() && sending.buffered() > 0 {
-                // Where the task that reads waits for the writing, nobody else will notice.
+            if due.stuck && sending.failed.is_none() && sending.full.is_some() {
+                // No task reads, so no other will notice.
                 self.fail_writing(sending, after, Error::TimedOut(Phase::Heartbeat));
             }
             if due.close {
@@ -170,6 +178,40 @@ impl<K: Outlet> Shared<K> {
                 return;
             }
         }
+    }
+
+    fn traffic(&self, sending: &Sending<K>) -> Traffic {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Traffic {
+            received: load(&self.counts.bytes_in),
+            written: sending.written(),
+            answered: load(&self.counts.answered),
+            looks: load(&self.counts.looks),
+        }
+    }
+
+    fn push_beat(&self, sending: &mut Sending<K>, after: &mut After<K>, ping: bool, traffic: Traffic) {
+        let position = sending.outlet.as_ref().map_or(0, |outlet| outlet.accepted());
+        let mut beat = if ping {
+            Message::ping(timers::mark(position, traffic.answered))
+        } else {
+            Message::pong(Bytes::new())
+        };
+        let _ = self.push(sending, after, &mut beat);
+        if let Some(outlet) = &sending.outlet {
+            sending.timers.on_beat(outlet.accepted());
+        }
+    }
+
+    /// The transport had been full, and was polled again.
+    #[cold]
+    fn on_full_polled(&self, sending: &mut Sending<K>, before: u64, has_room: bool) {
+        let taken = sending.taken();
+        if taken > before && sending.timers.is_waiting() {
+            sending.timers.on_progress(clock::now());
+            self.signals.clear(Flags::SILENT);
+        }
+        sending.full = (!has_room).then_some(taken);
     }
 
     /// The connection is over, for both halves.
