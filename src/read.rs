@@ -404,6 +404,13 @@ impl<S: Source, K: Outlet> Read<S, K> {
         true
     }
 
+    /// Nothing is read or written at all: the first poll of either half gives this error.
+    pub(crate) fn refuse(&mut self, why: Error) {
+        self.shared.refuse(why.clone());
+        self.stage = Stage::Ended(Some(why));
+        self.source = None;
+    }
+
     /// The peer broke the protocol.
     fn on_violation(&mut self, error: Error) {
         match &error {

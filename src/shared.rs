@@ -480,7 +480,8 @@ impl<K: Outlet> Shared<K> {
 
     /// The error for a caller who waits for something that the end of the connection has made impossible.
     pub(crate) fn closed(&self) -> Error {
-        Error::Closed(self.close_frames().received.map(Arc::new))
+        let refused = self.with(|sending, _| sending.refused.clone());
+        refused.unwrap_or_else(|| Error::Closed(self.close_frames().received.map(Arc::new)))
     }
 
     /// The connection is over: both Closes are through, or it failed.
@@ -513,6 +514,14 @@ impl<K: Outlet> Shared<K> {
 
 /// What both halves may do, waiting for the lock if they must.
 impl<K: Outlet> Shared<K> {
+    /// Nothing is read or written at all, for this reason.
+    pub(crate) fn refuse(&self, why: Error) {
+        self.with(|sending, after| {
+            sending.refused = Some(why);
+            self.end(sending, after);
+        });
+    }
+
     /// The connection is over at once: what is buffered is lost, the transport is dropped.
     pub(crate) fn abort(&self) {
         self.with(|sending, after| self.end(sending, after));

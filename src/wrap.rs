@@ -44,7 +44,9 @@ pub type FrameSinkWrite<K> = Write<FrameSink<K>>;
 /// The halves of the transport may be polled from two tasks at once. What only one task may poll, such as a TLS
 /// stream that was naively split, must be made safe for that first.
 ///
-/// A heartbeat of zero is none.
+/// Options that cannot be used make a connection that has ended before it began: the transport is dropped unpolled,
+/// the reader gives [`Error::Options`] and then its end, and so does every `send`. That is a heartbeat whose interval or
+/// limit is zero.
 ///
 /// # Examples
 ///
@@ -88,7 +90,11 @@ where
 fn halves<S: Source, K: Outlet>(source: S, outlet: K, settings: &Settings) -> (Read<S, K>, Write<K>) {
     let shared = Shared::new(outlet, settings);
     let write = Write::new(Arc::clone(&shared));
-    (Read::new(source, shared, settings), write)
+    let mut read = Read::new(source, shared, settings);
+    if let Err(why) = settings.check_heartbeat() {
+        read.refuse(why);
+    }
+    (read, write)
 }
 
 /// Makes a WebSocket connection of channels that carry decoded frames already, as luvit's `wrapIo` does. Frames
@@ -96,7 +102,7 @@ fn halves<S: Source, K: Outlet>(source: S, outlet: K, settings: &Settings) -> (R
 /// would be on the wire, what comes from the stream is taken as it is, whatever its `mask` says.
 ///
 /// Pings and Close frames are answered, fragments, text and limits checked, heartbeats sent, as over bytes.
-/// Nothing is compressed or inflated.
+/// Nothing is compressed or inflated. Options that cannot be used are treated as by [`wrap_io`].
 ///
 /// # Examples
 ///
