@@ -21,6 +21,8 @@ use crate::{
 mod dns;
 mod halves;
 pub(crate) mod listen;
+#[cfg(unix)]
+mod socket_file;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;

@@ -19,6 +19,8 @@ use crate::{
     url::parse_place,
 };
 
+#[cfg(unix)]
+use super::socket_file::SocketFile;
 #[cfg(feature = "tls")]
 use super::tls::Acceptor;
 use super::{Connected, Failure, Reader, Writer, halves};
@@ -37,7 +39,7 @@ pub(crate) struct Listener {
 enum Io {
     Tcp(Async<TcpListener>),
     #[cfg(unix)]
-    Unix(Async<std::os::unix::net::UnixListener>, SocketFile),
+    Unix(SocketFile, Async<std::os::unix::net::UnixListener>),
 }
 
 /// Listens in all of these places, or in none.
@@ -49,14 +51,14 @@ pub(crate) async fn bind(
         Some(tls) => Some(Arc::new(Acceptor::new(tls).await?)),
         None => None,
     };
-    let mut listeners = Vec::with_capacity(addresses.0.len());
+    let mut places = Vec::with_capacity(addresses.0.len());
     for place in &addresses.0 {
         let mut tls = acceptor.clone();
         let mut pathname = None;
-        let io = match place {
-            Place::Unix(path) => bind_unix(path, options)?,
-            Place::Socket(address) => bind_tcp(&[*address], &address.to_string(), options)?,
-            Place::Name(host, port) => bind_name(host, *port, options).await?,
+        let target = match place {
+            Place::Unix(path) => Target::Unix(path),
+            Place::Socket(address) => Target::Tcp(address.to_string(), vec![*address]),
+            Place::Name(host, port) => look_up(host, *port).await?,
             Place::Text(text) => {
                 let (url, is_url) = parse_place(text)?;
                 match (is_url, url.tls) {
@@ -65,27 +67,63 @@ pub(crate) async fn bind(
                     _ => {}
                 }
                 pathname = (url.pathname != "/").then_some(url.pathname);
-                bind_name(&url.host, url.port, options).await?
+                look_up(&url.host, url.port).await?
             }
         };
-        listeners.push(Arc::new(Listener { io, tls, nodelay: options.nodelay, pathname }));
+        places.push((target, tls, pathname));
     }
-    if listeners.is_empty() {
+    if places.is_empty() {
         return Err(OptionsError::NoAddress.into());
+    }
+    let v4_ports: Vec<_> = places.iter().flat_map(|(target, ..)| target.v4_ports()).collect();
+    let mut listeners = Vec::with_capacity(places.len());
+    for (target, tls, pathname) in places {
+        let io = match target {
+            Target::Unix(path) => bind_unix(path, options).await?,
+            Target::Tcp(name, addresses) => bind_tcp(&addresses, &name, &v4_ports, options)?,
+        };
+        listeners.push(Arc::new(Listener { io, tls, nodelay: options.nodelay, pathname }));
     }
     Ok(listeners)
 }
 
-async fn bind_name(host: &str, port: u16, options: &ServerOptions) -> Result<Io, Error> {
+/// A place whose addresses are known.
+enum Target<'a> {
+    Unix(&'a std::path::Path),
+    /// What it is called in errors, and the addresses, of which one is listened on.
+    Tcp(String, Vec<SocketAddr>),
+}
+
+impl Target<'_> {
+    fn v4_ports(&self) -> impl Iterator<Item = u16> {
+        let addresses: &[SocketAddr] = match self {
+            Self::Unix(_) => &[],
+            Self::Tcp(_, addresses) => addresses,
+        };
+        addresses.iter().filter(|address| address.is_ipv4()).map(SocketAddr::port)
+    }
+}
+
+async fn look_up(host: &str, port: u16) -> Result<Target<'static>, Error> {
     let lookup = super::dns::resolve(host, port).await?;
-    bind_tcp(&lookup.addresses, &format!("{host}:{port}"), options)
+    let name = match lookup.addresses.first() {
+        // With brackets around an IPv6 address.
+        Some(address) if !lookup.asked => address.to_string(),
+        _ => format!("{host}:{port}"),
+    };
+    Ok(Target::Tcp(name, lookup.addresses))
 }
 
 /// Listens on the first of the addresses that can be.
-fn bind_tcp(addresses: &[SocketAddr], place: &str, options: &ServerOptions) -> Result<Io, Error> {
+fn bind_tcp(
+    addresses: &[SocketAddr],
+    place: &str,
+    v4_ports: &[u16],
+    options: &ServerOptions,
+) -> Result<Io, Error> {
     let mut failure = None;
     for address in addresses {
-        match listen(*address, options) {
+        match listen(*address, v4_ports, options) {
             Ok(listener) => return Ok(Io::Tcp(listener)),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -97,10 +135,20 @@ fn cannot_listen(place: &str, error: &io::Error) -> Error {
     io::Error::new(error.kind(), format!("cannot listen on {place}: {error}")).into()
 }
 
-fn listen(address: SocketAddr, options: &ServerOptions) -> io::Result<Async<TcpListener>> {
+/// Listens on one address. `v4_ports` are the ports of the IPv4 addresses in the same list.
+fn listen(address: SocketAddr, v4_ports: &[u16], options: &ServerOptions) -> io::Result<Async<TcpListener>> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // On Windows it would let another program take the address over.
     socket.set_reuse_address(options.reuse_address && !cfg!(windows))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // All addresses of both families, whatever the system's default is; but not where IPv4 has its own socket for
+        // this port, since two sockets cannot listen on the same address. Some systems have no socket for both.
+        let v6_only = address.port() != 0 && v4_ports.contains(&address.port());
+        let set = socket.set_only_v6(v6_only);
+        if v6_only {
+            set?;
+        }
+    }
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
     Async::new(socket.into())
@@ -111,71 +159,20 @@ fn backlog(options: &ServerOptions) -> i32 {
 }
 
 #[cfg(unix)]
-fn bind_unix(path: &std::path::Path, options: &ServerOptions) -> Result<Io, Error> {
-    let listen = || {
+async fn bind_unix(path: &std::path::Path, options: &ServerOptions) -> Result<Io, Error> {
+    let listen = async {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        let address = socket2::SockAddr::unix(path)?;
-        match socket.bind(&address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && options.reuse_address => {
-                SocketFile::remove_abandoned(path, error)?;
-                socket.bind(&address)?;
-            }
-            bound => bound?,
-        }
+        let file = SocketFile::bind(&socket, path, options.reuse_address).await?;
         socket.listen(backlog(options))?;
-        Ok(Io::Unix(Async::new(socket.into())?, SocketFile::at(path)?))
+        Ok(Io::Unix(file, Async::new(socket.into())?))
     };
-    listen().map_err(|error: io::Error| cannot_listen(&path.to_string_lossy(), &error))
+    listen.await.map_err(|error: io::Error| cannot_listen(&path.to_string_lossy(), &error))
 }
 
 #[cfg(not(unix))]
-fn bind_unix(path: &std::path::Path, _: &ServerOptions) -> Result<Io, Error> {
+#[expect(clippy::unused_async, reason = "the other one waits for a lock")]
+async fn bind_unix(path: &std::path::Path, _: &ServerOptions) -> Result<Io, Error> {
     Err(cannot_listen(&path.to_string_lossy(), &io::ErrorKind::Unsupported.into()))
-}
-
-/// The file by which a unix socket is found. Dropped, it is removed, if it is still ours.
-#[cfg(unix)]
-struct SocketFile {
-    path: std::path::PathBuf,
-    /// Which file it was: the device and the number on it.
-    identity: (u64, u64),
-}
-
-#[cfg(unix)]
-impl SocketFile {
-    fn at(path: &std::path::Path) -> io::Result<Self> {
-        Ok(Self { path: std::path::absolute(path)?, identity: Self::identity(path)? })
-    }
-
-    fn identity(path: &std::path::Path) -> io::Result<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::symlink_metadata(path)?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-
-    /// Removes a socket that nobody listens on, or gives back the error.
-    fn remove_abandoned(path: &std::path::Path, in_use: io::Error) -> io::Result<()> {
-        use std::os::unix::fs::FileTypeExt;
-        if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-            return Err(in_use);
-        }
-        let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A listener whose queue is full must not hold us up.
-        probe.set_nonblocking(true)?;
-        match probe.connect(&socket2::SockAddr::unix(path)?) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-            _ => Err(in_use),
-        }
-    }
-}
-
-#[cfg(unix)]
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if Self::identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
 }
 
 impl Listener {
@@ -185,7 +182,7 @@ impl Listener {
         Ok(match &self.io {
             Io::Tcp(listener) => listener.get_ref().accept().map(|(stream, _)| self.accepted_tcp(stream))?,
             #[cfg(unix)]
-            Io::Unix(listener, _) => listener.get_ref().accept().map(|(stream, _)| accepted_unix(stream))?,
+            Io::Unix(_, listener) => listener.get_ref().accept().map(|(stream, _)| accepted_unix(stream))?,
         })
     }
 
@@ -203,7 +200,7 @@ impl Listener {
         match &self.io {
             Io::Tcp(listener) => Box::pin(listener.readable()),
             #[cfg(unix)]
-            Io::Unix(listener, _) => Box::pin(listener.readable()),
+            Io::Unix(_, listener) => Box::pin(listener.readable()),
         }
     }
 
@@ -230,13 +227,16 @@ impl Listener {
         self.pathname.as_ref().is_none_or(|only| only == path)
     }
 
-    /// Takes nobody in any more, whoever still waits for arrivals.
+    /// Takes no client in any more, whoever still has the listener. The file of a unix socket is removed.
     pub(crate) fn shut(&self) {
         // Some systems know no such thing; then the last of those who wait ends it.
         let _ = match &self.io {
             Io::Tcp(listener) => SockRef::from(listener.get_ref()).shutdown(Shutdown::Both),
             #[cfg(unix)]
-            Io::Unix(listener, _) => SockRef::from(listener.get_ref()).shutdown(Shutdown::Both),
+            Io::Unix(file, listener) => {
+                file.remove();
+                SockRef::from(listener.get_ref()).shutdown(Shutdown::Both)
+            }
         };
     }
 }
@@ -250,7 +250,7 @@ impl fmt::Display for Listener {
                 Err(_) => f.write_str("a TCP socket"),
             },
             #[cfg(unix)]
-            Io::Unix(_, file) => file.path.display().fmt(f),
+            Io::Unix(file, _) => file.path().display().fmt(f),
         }
     }
 }

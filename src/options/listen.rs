@@ -87,8 +87,13 @@ impl ServerOptions {
     }
 
     /// Whether an address can be bound while connections of a server that was there before linger
-    /// (`SO_REUSEADDR`). Default: `true`, but on Windows, where it would mean something else and is not set. A unix
-    /// socket that nobody listens on any more is replaced.
+    /// (`SO_REUSEADDR`). Default: `true`, but on Windows, where it would mean something else and is not set.
+    ///
+    /// The file of a unix socket is replaced if no socket is bound to it any more. One that a process of this machine has
+    /// bound is left alone, whether or not that process listens already. A socket of another machine, in a folder that
+    /// both have mounted, cannot be told from an abandoned one. While the file is replaced, the folder is locked
+    /// (`flock`), so that two servers of this crate do not replace each other's; a program that does not ask for the
+    /// lock and replaces the file at the same moment is not noticed.
     #[must_use]
     pub fn reuse_address(mut self, reuse: bool) -> Self {
         self.reuse_address = reuse;
@@ -164,6 +169,11 @@ impl fmt::Debug for OnFailure {
 /// | an array or vector of these | all of them |
 ///
 /// A name that has several addresses is bound to the first that can be.
+///
+/// `[::]:port` stands for all addresses of both families, whatever the system's default is; clients with IPv4 addresses
+/// have mapped ones then, such as `::ffff:192.0.2.1`. With an IPv4 address of the same port in the list, such as
+/// `["0.0.0.0:443", "[::]:443"]`, it stands for IPv6 only, and each family has a socket of its own. On a system without
+/// sockets for both families it always stands for IPv6 only.
 ///
 /// # Examples
 ///
