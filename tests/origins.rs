@@ -85,6 +85,7 @@ fn star_for_the_port_allows_every_port_of_that_host() {
     ];
     assert_allows("http://localhost:*", &allowed, &refused);
     assert_allows("http://[::1]:*", &["http://[::1]:3000", "http://[::1]"], &["http://[::2]:3000"]);
+    assert_allows("http://[0:0::1]:*", &["http://[::1]:3000"], &["http://[::2]:3000"]);
     assert_allows("http://*.test:*", &["http://a.test:1", "http://b.a.test"], &["http://test:1"]);
 }
 

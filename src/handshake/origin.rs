@@ -44,6 +44,13 @@ fn parse_authority(text: &str) -> Option<Authority<'_>> {
     Some(Authority { host, port })
 }
 
+/// Whether these are the same name, or the same IPv6 address in one spelling or another.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let address = |host: &str| host.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    one.eq_ignore_ascii_case(other)
+        || address(one).zip(address(other)).is_some_and(|(one, other)| one == other)
+}
+
 /// Whether this may stand in `Host`.
 pub(crate) fn is_authority(text: &str) -> bool {
     parse_authority(text).is_some()
@@ -81,7 +88,7 @@ impl<'a> Origin<'a> {
     /// Whether a page of this origin was loaded from the server that is addressed so. A `Host` without a port
     /// is at the default port of whatever scheme the page was loaded by.
     fn is_at(&self, host: Authority<'_>) -> bool {
-        self.authority.host.eq_ignore_ascii_case(host.host)
+        is_same_host(self.authority.host, host.host)
             && match host.port {
                 Some(port) => self.port() == Some(port),
                 None => self.port() == default_port(self.scheme),
@@ -149,7 +156,7 @@ impl<'a> Allowed<'a> {
                 end.eq_ignore_ascii_case(domain) && labels.strip_suffix('.').is_some_and(are_labels)
             })
         } else {
-            host.eq_ignore_ascii_case(domain)
+            is_same_host(host, domain)
         };
         is_host
             && origin.scheme.eq_ignore_ascii_case(allowed.scheme)
@@ -221,6 +228,7 @@ mod tests {
             ("http://example.com", "example.com:80"),
             ("http://example.com:8080", "example.com:8080"),
             ("http://[::1]:8080", "[::1]:8080"),
+            ("http://[::1]", "[0:0:0:0:0:0:0:1]:80"),
             ("chrome-extension://abc", "abc"),
         ] {
             assert!(same(origin, host), "{origin} {host}");
@@ -238,6 +246,7 @@ mod tests {
             ("https://example.com/", "example.com"),
             ("https://example.com@evil.com", "evil.com"),
             ("https://example.com https://evil.com", "example.com"),
+            ("http://[::1]", "[::2]"),
             ("https://", ""),
             ("https://example.com:", "example.com:x"),
             ("file://", "example.com"),
