@@ -219,8 +219,18 @@ fn proxy_protocol_is_named_as_such_wherever_it_is_cut() {
             assert!(error.to_string().contains("PROXY"), "{error}");
             assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("PROXY"), "{answer}");
         }
+        // Nothing more is waited for.
+        let (result, answer) = serve(head, 0, AcceptOptions::default().timeout(None));
+        assert!(matches!(result, Err(Error::Handshake { error: HandshakeError::ProxyProtocol, .. })));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
-    for sent in ["\r\n\r\n\0", "\r\n\r\n\0\r\nGET / HTTP/1.1\r\n", "PROXY\r\n", "PROXYTCP4 / HTTP/1.1\r\n"] {
+    for sent in [
+        "\r\n\r\n\0",
+        "\r\n\r\n\0\r\nGET / HTTP/1.1\r\n",
+        "PROXY\r\n",
+        "PROXY / HTTP/1.1\r\n",
+        "PROXYTCP4 / HTTP/1.1\r\n",
+    ] {
         let (result, _) = serve(format!("{sent}{KEYED}").as_bytes(), 0, AcceptOptions::default());
         let error = match result {
             Ok((_, error)) | Err(Error::Handshake { error, .. }) => error,

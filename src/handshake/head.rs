@@ -2,6 +2,8 @@
 
 use crate::{error::HandshakeError, options::HeadLimits};
 
+use super::request::is_proxy_protocol;
+
 /// How much room a head gets at a time.
 const STEP: usize = 1024;
 
@@ -92,6 +94,10 @@ impl HeadBuffer {
                 (b'\r', b'\n') if self.line_len > 0 => {
                     self.lines += 1;
                     self.line_len = 0;
+                    // No request may follow before the answer.
+                    if self.lines == 1 && self.skips_empty_lines && is_proxy_protocol(self.received()) {
+                        return Err(HandshakeError::ProxyProtocol);
+                    }
                     if self.lines > self.limits.max_headers.saturating_add(1) {
                         return Err(HandshakeError::TooManyHeaders);
                     }

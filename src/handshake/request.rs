@@ -256,7 +256,8 @@ fn has_space_in_target(head: &[u8]) -> bool {
 pub(crate) fn is_proxy_protocol(received: &[u8]) -> bool {
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
     let start = received.get(..SIGNATURE.len()).unwrap_or(received);
-    received.starts_with(b"PROXY ") || start.len() > 4 && SIGNATURE.starts_with(start)
+    [&b"PROXY TCP"[..], b"PROXY UNKNOWN"].iter().any(|line| received.starts_with(line))
+        || start.len() > 4 && SIGNATURE.starts_with(start)
 }
 
 /// Whether this is the opening handshake of a client
