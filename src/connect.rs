@@ -14,6 +14,7 @@ use crate::{
     handshake::{
         Response,
         body::Body,
+        explain::{explain_answer, explain_head},
         extension::parse_extensions,
         head::HeadBuffer,
         key::{accept_key, encode_key},
@@ -21,7 +22,7 @@ use crate::{
         response::{Offer, check_response},
     },
     net::{Address, DEFAULT_HOST},
-    options::{Deflate, HeadLimits, Options, Settings},
+    options::{Deflate, HeadLimits, Options, Role, Settings},
     read::Read,
     socket::Timings,
     url::{Authority, default_port, parse_host},
@@ -81,8 +82,8 @@ pub fn connect(options: Options) -> impl Future<Output = Result<(Response, Read,
         let mut connected = address.connect(deadline, &options, &mut timings).await?;
         let since = clock::now();
         let opened = opening.perform(&mut connected.reader, &mut connected.writer, &options, deadline).await;
-        let (response, settings, leftover) = opened?;
-        timings.handshake = clock::now() - since;
+        timings.handshake = Some(clock::now() - since);
+        let (response, settings, leftover) = opened.map_err(|error| error.with_timings(timings))?;
         connected.socket.prepare_for(&settings);
         let response = response.with_connection(Some(connected.socket), timings);
         let (read, write) = assemble(connected.reader, leftover, connected.writer, &settings);
@@ -140,8 +141,8 @@ where
         let opening = Opening::new(&options)?;
         let since = clock::now();
         let opened = opening.perform(&mut read, &mut write, &options, deadline).await;
-        let (response, settings, leftover) = opened?;
-        let timings = Timings { handshake: clock::now() - since, ..Timings::default() };
+        let timings = Timings { handshake: Some(clock::now() - since), ..Timings::default() };
+        let (response, settings, leftover) = opened.map_err(|error| error.with_timings(timings))?;
         let (read, write) = assemble(read, leftover, write, &settings);
         Ok((response.with_connection(None, timings), read, write))
     })
@@ -196,7 +197,8 @@ impl Opening {
             let _ = by.within(pin!(read_body(read, &mut body))).await;
         }
         let response = response.with_body(body.finish());
-        Err(Error::Handshake { error, text: error.to_string().into(), response: Some(Arc::new(response)) })
+        let text = explain_answer(error, &response, offer).into();
+        Err(Error::Handshake { error, text, response: Some(Arc::new(response)) })
     }
 }
 
@@ -269,7 +271,8 @@ where
         }
         received = answer.rest.unwrap_or_default();
     }
-    Err(HandshakeError::Malformed.into())
+    let text = format!("the server sent more than {MAX_INTERIM} interim responses (1xx)");
+    Err(Error::handshake(HandshakeError::Malformed, text))
 }
 
 /// Reads one response. Once the status line of a refusal is there, nothing that is wrong with the rest hides it.
@@ -277,11 +280,15 @@ async fn read_response<R>(read: &mut R, limits: HeadLimits, received: Vec<u8>) -
 where
     R: AsyncRead + Unpin,
 {
-    let mut buffer = HeadBuffer::new(limits, received);
+    let mut buffer = HeadBuffer::new(limits, received).of_server();
     let whole = read_head(read, &mut buffer).await;
     let head = buffer.finish();
     let is_whole = whole.is_ok();
-    match whole.and_then(|()| Ok(Response::parse(&head)?)) {
+    let parsed = whole.and_then(|()| {
+        Response::parse(&head)
+            .map_err(|error| Error::handshake(error, explain_head(error, &head.bytes, limits, Role::Server)))
+    });
+    match parsed {
         Ok(response) => Ok(Answer { response, rest: Some(head.leftover) }),
         Err(error) => match Response::salvage(&head, limits.max_headers) {
             Some(response) => Ok(Answer { response, rest: is_whole.then_some(head.leftover) }),

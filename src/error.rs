@@ -5,6 +5,7 @@ use std::{fmt, io, sync::Arc};
 use crate::{
     frame::{CloseFrame, Message},
     handshake::Response,
+    socket::Timings,
 };
 
 mod guess;
@@ -122,6 +123,16 @@ impl Error {
         if error.is_limit() { Self::Limit { error, text } } else { Self::Protocol { error, text } }
     }
 
+    /// Adds to a refusal how long the steps before it took.
+    pub(crate) fn with_timings(mut self, timings: Timings) -> Self {
+        if let Self::Handshake { response: Some(response), .. } = &mut self
+            && let Some(response) = Arc::get_mut(response)
+        {
+            response.set_timings(timings);
+        }
+        self
+    }
+
     /// The kind of an error about options, for tests that compare it.
     #[cfg(test)]
     pub(crate) fn options_kind(self) -> OptionsError {
@@ -225,21 +236,23 @@ impl fmt::Display for Error {
                 }
                 if close.reason.is_empty() { Ok(()) } else { write!(f, ", reason {:?}", close.reason) }
             }
-            Self::Abandoned => f.write_str("a writer was dropped in the middle of a fragmented message"),
-            Self::ReaderGone => f.write_str("no pong can be awaited, the reader was dropped"),
+            Self::Abandoned => f.write_str(
+                "a writer was dropped before the last fragment of its message, so the connection has failed",
+            ),
+            Self::ReaderGone => f.write_str("the reader was dropped, so no Pong can be received"),
             Self::Protocol { text, .. } => write!(f, "the peer broke the protocol: {text}"),
             Self::Limit { text, .. } => write!(f, "limit exceeded: {text}"),
             Self::Reported { error, frame } => {
                 write!(f, "the peer broke the protocol (reported only): {}", frame.describe(*error))
             }
-            Self::Resolve(error) => write!(f, "the host has no address: {error}"),
-            Self::Connect(error) => write!(f, "could not connect: {error}"),
+            Self::Resolve(error) => error.fmt(f),
+            Self::Connect(error) => write!(f, "no connection to {error}"),
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Handshake { text, .. } => write!(f, "the opening handshake failed: {text}"),
             Self::TimedOut(phase) => write!(f, "timed out: {phase}"),
             Self::Lost => f.write_str("the connection ended without a Close frame (1006)"),
-            Self::Io(error) => write!(f, "transport: {error}"),
-            Self::Transport(error) => write!(f, "transport: {error}"),
+            Self::Io(error) => write!(f, "the connection failed: {error}"),
+            Self::Transport(error) => write!(f, "the transport of frames failed: {error}"),
         }
     }
 }
@@ -313,12 +326,14 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Dns => "looking up the host took too long",
-            Self::Connect => "no address answered in time",
-            Self::Tls => "the TLS handshake took too long",
-            Self::Handshake => "the opening handshake took too long",
-            Self::Heartbeat => "the peer was silent for too long",
-            Self::Call => "nothing came in time",
+            Self::Dns => "the address of the host was not found in time (option \"timeout\")",
+            Self::Connect => {
+                "no address of the server answered in time (options \"timeout\" and \"connect_timeout\")"
+            }
+            Self::Tls => "the TLS handshake was not complete in time (option \"timeout\")",
+            Self::Handshake => "the opening handshake was not complete in time (option \"timeout\")",
+            Self::Heartbeat => "the peer was silent for longer than Heartbeat::timeout allows",
+            Self::Call => "the time limit of the call passed before its result came",
         })
     }
 }
@@ -380,23 +395,23 @@ impl ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ReservedBits => "reserved bits are set",
-            Self::ReservedOpcode => "reserved opcode",
-            Self::Unmasked => "frame from a client is not masked",
-            Self::Masked => "frame from a server is masked",
-            Self::LengthNotMinimal => "payload length is not in its shortest form",
-            Self::LengthTooLarge => "payload length has its top bit set",
-            Self::ControlTooLong => "control frame is longer than 125 bytes",
-            Self::ControlFragmented => "control frame is fragmented",
-            Self::UnexpectedContinuation => "continuation of nothing",
-            Self::MessageInterleaved => "new message inside a fragmented message",
-            Self::InvalidUtf8 => "text is not UTF-8",
-            Self::ClosePayload => "close payload of one byte",
-            Self::CloseCode => "close code is not allowed",
-            Self::CloseReason => "close reason is not UTF-8",
-            Self::FrameTooLarge => "frame is too large",
-            Self::MessageTooLarge => "message is too large",
-            Self::Deflate => "compressed message is malformed",
+            Self::ReservedBits => "a reserved bit is set",
+            Self::ReservedOpcode => "the opcode is reserved",
+            Self::Unmasked => "the frame of the client is not masked",
+            Self::Masked => "the frame of the server is masked",
+            Self::LengthNotMinimal => "the payload length is not written in the fewest bytes",
+            Self::LengthTooLarge => "the payload length has its highest bit set",
+            Self::ControlTooLong => "the control frame has more than 125 bytes",
+            Self::ControlFragmented => "the control frame is fragmented",
+            Self::UnexpectedContinuation => "the continuation frame has no message to continue",
+            Self::MessageInterleaved => "a new message begins before the last fragment of the one before",
+            Self::InvalidUtf8 => "the text message is not UTF-8",
+            Self::ClosePayload => "the Close frame has one byte of payload; a code has two",
+            Self::CloseCode => "the Close frame has a code that is never sent",
+            Self::CloseReason => "the reason of the Close frame is not UTF-8",
+            Self::FrameTooLarge => "the frame is larger than max_frame_len allows",
+            Self::MessageTooLarge => "the message is larger than max_message_len allows",
+            Self::Deflate => "the compressed message cannot be inflated",
         })
     }
 }
@@ -426,12 +441,12 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "only ws:// and wss:// are supported",
-            Self::Syntax => "not a URL",
+            Self::Scheme => "the scheme is neither ws:// nor wss://",
+            Self::Syntax => "the URL is malformed",
             Self::Host => "the host is missing or malformed",
             Self::Port => "the port is not a number from 1 to 65535",
-            Self::Character => "control character, space or backslash",
-            Self::Userinfo => "the user name or password cannot be used",
+            Self::Character => "the URL contains a control character, a space or a backslash",
+            Self::Userinfo => "the user name or password is malformed",
             Self::Fragment => "a WebSocket URL has no fragment",
         })
     }
@@ -443,17 +458,16 @@ impl std::error::Error for UrlError {}
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The caller: a file that cannot be read, a certificate or key that is not one, nobody to trust.
+    /// The caller: a file cannot be read, a certificate or key is malformed, or no authority is trusted.
     Options(Arc<str>),
-    /// The peer: its certificate is not to be trusted, for this reason.
+    /// The peer: its certificate is not trusted, for this reason.
     Certificate(Arc<str>),
-    /// The peer: it gave up, with this alert ([RFC 8446 §6](https://www.rfc-editor.org/rfc/rfc8446#section-6)).
+    /// The peer: it ended the connection with this alert ([RFC 8446 §6](https://www.rfc-editor.org/rfc/rfc8446#section-6)).
     /// With TLS 1.3 the refusal of a client's certificate comes after the handshake, when the response is awaited.
     Alert(Arc<str>),
-    /// The peer: what it sends is not TLS, or against its rules, or of no version and algorithm that we have.
+    /// The peer: it does not speak TLS, breaks its rules, or supports no version and algorithm that we support.
     Protocol(Arc<str>),
-    /// The network: the stream ended without the alert that closes it, so that nobody knows whether that was the
-    /// peer's will ([RFC 8446 §6.1](https://www.rfc-editor.org/rfc/rfc8446#section-6.1)).
+    /// The network: the stream ended without the alert that closes it, so it may have been cut by an attacker ([RFC 8446 §6.1](https://www.rfc-editor.org/rfc/rfc8446#section-6.1)).
     Truncated,
     /// The network: reading or writing failed during the TLS handshake.
     Io(Arc<io::Error>),
@@ -525,24 +539,24 @@ pub enum OptionsError {
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoAddress => "host, port or path must be set",
+            Self::NoAddress => "no address: set a host, a port or a path",
             Self::Host => "the host is malformed",
-            Self::Port => "the port is zero",
-            Self::Pathname => "the pathname has a character that is not allowed",
-            Self::Header => "a header has a character that is not allowed",
-            Self::HeaderReserved => "this header is written by the handshake",
+            Self::Port => "the port is 0; it must be from 1 to 65535",
+            Self::Pathname => "the pathname contains a character that must be percent-encoded",
+            Self::Header => "a header contains a character that cannot be sent",
+            Self::HeaderReserved => "the header is written by the handshake itself",
             Self::Subprotocol => "a subprotocol is not a token or is named twice",
-            Self::Credentials => "the user name or password cannot be used",
+            Self::Credentials => "the user name or password cannot be sent",
             Self::Origin => "an allowed origin is malformed",
             Self::NotEncrypted => {
                 "TLS is asked for, by a wss URL or Options::tls, but connect_io does not encrypt: use connect, or call \
                  Options::already_encrypted() if the transport is encrypted"
             }
             Self::Status => "the status is not from 200 to 599",
-            Self::NoTls => "this build has no TLS",
-            Self::NoCertificate => "a server on a wss URL needs a certificate",
+            Self::NoTls => "TLS is asked for, but this build lacks the feature \"tls\"",
+            Self::NoCertificate => "a server on a wss:// URL needs a certificate: set ServerOptions::tls",
             Self::Heartbeat => "the interval and the limit of a heartbeat must be above zero",
-            Self::Deflate => "a level or a window of the compression is out of its range",
+            Self::Deflate => "a level or window of the compression is out of range",
             Self::DeflateParam => "a parameter of the compression is unknown, malformed or named twice",
         })
     }
@@ -555,7 +569,7 @@ impl std::error::Error for OptionsError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The transport ended before a whole head came.
+    /// The transport ended before the head was complete.
     NoHead,
     /// The head is not HTTP/1.1.
     Malformed,
@@ -639,30 +653,30 @@ impl HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoHead => "the connection ended before a whole head",
-            Self::Malformed => "the head is not HTTP/1.1",
-            Self::HeadTooLarge => "the head is too large",
-            Self::TooManyHeaders => "the head has too many headers",
+            Self::NoHead => "the peer closed the connection before its head was complete",
+            Self::Malformed => "the peer did not send a head of HTTP/1.1",
+            Self::HeadTooLarge => "the head is larger than max_head_len allows",
+            Self::TooManyHeaders => "the head has more headers than max_headers allows",
             Self::Status(code) => return write!(f, "the server answered {code} instead of 101"),
-            Self::Upgrade => "Upgrade does not name websocket",
-            Self::Connection => "Connection does not name upgrade",
-            Self::Accept => "Sec-WebSocket-Accept is missing or wrong",
-            Self::Subprotocol => "a subprotocol was chosen that was not offered, or the list is malformed",
-            Self::SubprotocolMissing => "no subprotocol that is spoken here is offered",
-            Self::Extension => "an extension was chosen that was not offered, or the list is malformed",
+            Self::Upgrade => "the header \"Upgrade\" is not \"websocket\"",
+            Self::Connection => "the header \"Connection\" does not contain \"Upgrade\"",
+            Self::Accept => "the header \"Sec-WebSocket-Accept\" is missing or does not answer the key",
+            Self::Subprotocol => "the subprotocol was not offered, or the offer is malformed",
+            Self::SubprotocolMissing => "the client offers no supported subprotocol",
+            Self::Extension => "the extension was not offered, or the offer is malformed",
             Self::Method => "the method is not GET",
-            Self::HttpVersion => "the version is not HTTP/1.1",
+            Self::HttpVersion => "the version of HTTP is not 1.1",
             Self::Target => "the target is neither a path nor a ws, wss, http or https URL",
             Self::TargetSpace => "the target contains a space: it must be written as %20",
             Self::ProxyProtocol => {
                 "the client sent a PROXY protocol header, which is not supported: switch it off in the load balancer"
             }
-            Self::Host => "Host is missing, doubled or malformed",
-            Self::Key => "Sec-WebSocket-Key is missing, doubled or malformed",
-            Self::VersionMissing => "Sec-WebSocket-Version is missing",
-            Self::Version => "Sec-WebSocket-Version is not 13",
-            Self::Body => "an upgrade request has no body",
-            Self::Origin => "the origin is not allowed",
+            Self::Host => "the header \"Host\" is missing, malformed or occurs twice",
+            Self::Key => "the header \"Sec-WebSocket-Key\" is missing, malformed or occurs twice",
+            Self::VersionMissing => "the header \"Sec-WebSocket-Version\" is missing",
+            Self::Version => "the header \"Sec-WebSocket-Version\" is not \"13\"",
+            Self::Body => "the request announces a body; an upgrade request has none",
+            Self::Origin => "the origin may not connect",
         })
     }
 }

@@ -26,10 +26,10 @@ where
     R: AsyncRead + Unpin,
 {
     let mut len = 0;
-    while !buffer.advance(len)? {
+    while !buffer.advance(len).map_err(|error| buffer.refuse(error))? {
         len = read_some(read, buffer.space()).await?;
         if len == 0 {
-            return Err(HandshakeError::NoHead.into());
+            return Err(buffer.refuse(HandshakeError::NoHead));
         }
     }
     Ok(())

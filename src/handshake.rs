@@ -2,6 +2,7 @@
 //! draws a key.
 
 pub(crate) mod body;
+pub(crate) mod explain;
 pub(crate) mod extension;
 pub(crate) mod head;
 pub(crate) mod headers;

@@ -10,11 +10,11 @@ use crate::{
     error::{Error, HandshakeError, TlsError},
     exchange::{read_head, send_last},
     handshake::{
-        Reply, Request, head::HeadBuffer, headers::check_subprotocols, origin::check_origins,
-        request::is_proxy_protocol,
+        Reply, Request, explain::explain_head, head::HeadBuffer, headers::check_subprotocols,
+        origin::check_origins, request::is_proxy_protocol,
     },
     net::Failure,
-    options::{AcceptOptions, HeadLimits},
+    options::{AcceptOptions, HeadLimits, Role},
     socket::Socket,
 };
 
@@ -105,7 +105,7 @@ where
         }
         Err(error) => {
             let reply = match &error {
-                Error::Handshake { error, .. } => Reply::refusal(*error, None),
+                Error::Handshake { error, text, .. } => Reply::refusal(*error, text),
                 Error::TimedOut(_) => Some(Reply::timeout()),
                 _ => None,
             };
@@ -141,7 +141,11 @@ where
     *is_probe = has_ended && buffer.received().is_empty();
     let is_proxy = is_proxy_protocol(buffer.received());
     let head = buffer.finish();
-    match whole.and_then(|()| Ok(Request::parse(&head)?)) {
+    let parsed = whole.and_then(|()| {
+        Request::parse(&head)
+            .map_err(|error| Error::handshake(error, explain_head(error, &head.bytes, limits, Role::Client)))
+    });
+    match parsed {
         Err(Error::Handshake { .. }) if is_proxy => Err(HandshakeError::ProxyProtocol.into()),
         request => Ok((request?, head.leftover)),
     }

@@ -205,6 +205,6 @@ pub struct Timings {
     pub connect: Option<Duration>,
     /// TLS. `None`: there is none, or it is the caller's.
     pub tls: Option<Duration>,
-    /// Request and response.
-    pub handshake: Duration,
+    /// Request and response. `None`: no whole response came.
+    pub handshake: Option<Duration>,
 }

@@ -307,8 +307,9 @@ fn deadline_fires_while_bytes_trickle_in() {
     let (_from_client, to_server) = pipe();
     let options = Options::default().timeout(Duration::from_millis(30));
     let trickle = async {
+        write(&mut to_client, "HTTP/1.1 ").await;
         loop {
-            write(&mut to_client, "H").await;
+            write(&mut to_client, "1").await;
             async_io::Timer::after(Duration::from_millis(2)).await;
         }
     };

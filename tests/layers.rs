@@ -95,10 +95,11 @@ const LAYERS: [(&str, &[&str]); 33] = [
 ];
 
 /// Imports from further down: the plain data that errors carry, and the whole messages that the reader keeps.
-const UPWARDS: [(&str, &str); 5] = [
+const UPWARDS: [(&str, &str); 6] = [
     ("error", "frame::CloseFrame"),
     ("error", "frame::Message"),
     ("error", "handshake::Response"),
+    ("error", "socket::Timings"),
     ("read", "messages::Messages"),
     ("read", "messages::Partial"),
 ];

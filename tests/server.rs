@@ -579,11 +579,13 @@ fn client_without_a_subprotocol_that_is_required_is_told_which() {
         }
     };
     let list = || ServerOptions::default().subprotocols(["b", "a"]);
-    let told = |names| (400, format!("no subprotocol that is spoken here is offered\n{names}"));
+    let told = |offered, supported| {
+        (400, format!("the client offers no supported subprotocol; offered: {offered}{supported}\n"))
+    };
     assert_eq!(answer(list(), &["c", "a"]), (101, "a".to_owned()));
-    assert_eq!(answer(list(), &["c"]), told("expected: b, a\n"));
-    assert_eq!(answer(list(), &[]), told("expected: b, a\n"));
-    assert_eq!(answer(ServerOptions::default().choose_subprotocol(|_| None), &["c"]), told(""));
+    assert_eq!(answer(list(), &["c"]), told("\"c\"", "; supported: \"b\", \"a\""));
+    assert_eq!(answer(list(), &[]), told("none", "; supported: \"b\", \"a\""));
+    assert_eq!(answer(ServerOptions::default().choose_subprotocol(|_| None), &["c"]), told("\"c\"", ""));
 }
 
 #[test]

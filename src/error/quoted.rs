@@ -10,11 +10,30 @@ const MAX_CHARS: usize = 80;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quoted<'a>(pub(crate) &'a [u8]);
 
+/// As [`Quoted`], but cut after another number of characters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QuotedUpTo<'a> {
+    bytes: &'a [u8],
+    max_chars: usize,
+}
+
+impl<'a> Quoted<'a> {
+    pub(crate) const fn up_to(self, max_chars: usize) -> QuotedUpTo<'a> {
+        QuotedUpTo { bytes: self.0, max_chars }
+    }
+}
+
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = MAX_CHARS;
+        self.up_to(MAX_CHARS).fmt(f)
+    }
+}
+
+impl fmt::Display for QuotedUpTo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.max_chars;
         f.write_char('"')?;
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.bytes.utf8_chunks() {
             for c in chunk.valid().chars() {
                 if left == 0 {
                     return f.write_str("…\"");

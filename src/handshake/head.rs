@@ -1,6 +1,14 @@
 //! Where the head of a request or response ends. Bytes come in any portions; each is looked at once.
 
-use crate::{error::HandshakeError, options::HeadLimits};
+use crate::{
+    error::{Error, HandshakeError},
+    options::{HeadLimits, Role},
+};
+
+use super::explain::explain_head;
+
+/// The first bytes of every answer.
+const HTTP: &[u8] = b"HTTP/";
 
 use super::request::is_proxy_protocol;
 
@@ -34,6 +42,8 @@ pub(crate) struct HeadBuffer {
     skips_empty_lines: bool,
     start: usize,
     limits: HeadLimits,
+    /// Who sends the head.
+    peer: Role,
     #[cfg(test)]
     work: usize,
 }
@@ -51,9 +61,22 @@ impl HeadBuffer {
             skips_empty_lines: false,
             start: 0,
             limits,
+            peer: Role::Client,
             #[cfg(test)]
             work: 0,
         }
+    }
+
+    /// For the answer of a server. Another protocol is noticed at its first bytes, because its server may send no more.
+    pub(crate) const fn of_server(mut self) -> Self {
+        self.peer = Role::Server;
+        self
+    }
+
+    /// The error that says why what was received is not a head.
+    #[cold]
+    pub(crate) fn refuse(&self, error: HandshakeError) -> Error {
+        Error::handshake(error, explain_head(error, self.received(), self.limits, self.peer))
     }
 
     /// Ignores empty lines before the head ([RFC 9112 §2.2](https://www.rfc-editor.org/rfc/rfc9112#section-2.2)). They count
@@ -83,6 +106,12 @@ impl HeadBuffer {
     /// Takes in what was put into [`space`](Self::space). `true`: the head is whole.
     pub(crate) fn advance(&mut self, len: usize) -> Result<bool, HandshakeError> {
         self.filled = self.filled.saturating_add(len).min(self.bytes.len());
+        if self.peer == Role::Server && self.scanned < HTTP.len() {
+            let start = self.received().get(..HTTP.len());
+            if start.is_some_and(|start| start != HTTP) {
+                return Err(HandshakeError::Malformed);
+            }
+        }
         let fresh = self.bytes.get(self.scanned..self.filled).unwrap_or_default();
         for &byte in fresh {
             self.scanned += 1;

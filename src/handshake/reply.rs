@@ -5,7 +5,7 @@ use crate::{
     redact::{BodyBytes, HeaderLines},
 };
 
-use super::{headers::check_headers, request::Request};
+use super::headers::check_headers;
 
 /// A plain HTTP answer, for [`Upgrade::respond`](crate::Upgrade::respond). It says how long it is and that
 /// the connection ends with it. `Debug` shows the start of the body, and not the values of `Set-Cookie`, `Cookie`,
@@ -61,23 +61,10 @@ impl Reply {
     }
 
     /// The answer to a request that breaks a rule; `None`, where it is not a server's to answer.
-    pub(crate) fn refusal(error: HandshakeError, request: Option<&Request>) -> Option<Self> {
-        let mut body = format!("{error}\n");
-        if let (HandshakeError::Origin, Some(request)) = (error, request) {
-            let origin = request.header("origin").unwrap_or("none");
-            body.push_str(&format!("Origin: {origin}\nHost: {}\n", request.host().unwrap_or("none")));
-        }
-        let mut reply = Self::text(error.status()?, body);
+    pub(crate) fn refusal(error: HandshakeError, text: &str) -> Option<Self> {
+        let mut reply = Self::text(error.status()?, format!("{text}\n"));
         reply.names_version |= error == HandshakeError::VersionMissing;
         Some(if error == HandshakeError::Method { reply.header("Allow", "GET") } else { reply })
-    }
-
-    /// The answer to a client that offers none of these, one of which it must.
-    pub(crate) fn no_subprotocol(spoken: &[String]) -> Self {
-        let error = HandshakeError::SubprotocolMissing;
-        let expected =
-            if spoken.is_empty() { String::new() } else { format!("expected: {}\n", spoken.join(", ")) };
-        Self::text(400, format!("{error}\n{expected}"))
     }
 
     /// The answer where the fault is the server's. It says nothing more.

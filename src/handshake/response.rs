@@ -94,7 +94,7 @@ impl Response {
         self.socket.as_ref()
     }
 
-    /// How long each step to the connection took. All zero or `None` in a refusal.
+    /// How long each step to the connection took.
     #[must_use]
     pub const fn timings(&self) -> Timings {
         self.timings
@@ -106,6 +106,10 @@ impl Response {
 
     pub(crate) fn with_deflate(self, deflate: Option<DeflateParams>) -> Self {
         Self { deflate, ..self }
+    }
+
+    pub(crate) const fn set_timings(&mut self, timings: Timings) {
+        self.timings = timings;
     }
 
     pub(crate) fn with_connection(self, socket: Option<Socket>, timings: Timings) -> Self {

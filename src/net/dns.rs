@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::error::Error;
+use crate::error::{Error, Quoted};
 
 #[derive(Debug)]
 pub(super) struct Lookup {
@@ -17,7 +17,10 @@ pub(super) async fn resolve(host: &str, port: u16) -> Result<Lookup, Error> {
     if let Ok(address) = host.parse() {
         return Ok(Lookup { addresses: vec![SocketAddr::new(address, port)], asked: false });
     }
-    let failed = |error: io::Error| Error::Resolve(error.into());
+    let failed = |error: io::Error| {
+        let why = format!("the host {} has no address: {error}", Quoted(host.as_bytes()));
+        Error::Resolve(io::Error::new(error.kind(), why).into())
+    };
     let found = async_net::resolve((host, port)).await.map_err(failed)?;
     if found.is_empty() {
         return Err(failed(io::ErrorKind::NotFound.into()));

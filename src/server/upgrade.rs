@@ -10,8 +10,14 @@ use crate::{
     error::{Error, HandshakeError},
     exchange::{send, send_last},
     handshake::{
-        Reply, Request, extension::parse_extensions, headers::check_subprotocol, key::accept_key,
-        origin::check_origin, request::check_request, response::encode_switching,
+        Reply, Request,
+        explain::{explain_no_subprotocol, explain_request},
+        extension::parse_extensions,
+        headers::check_subprotocol,
+        key::accept_key,
+        origin::check_origin,
+        request::check_request,
+        response::encode_switching,
     },
     net::{SocketReader, SocketWriter},
     options::{Accept, AcceptOptions, Deflate, Settings},
@@ -149,7 +155,7 @@ where
         if self.answered {
             return Err(Error::Closed(None));
         }
-        self.check()?;
+        self.check().map_err(|error| Error::handshake(error, explain_request(error, &self.request)))?;
         let mut settings = accept.settings(&self.options.settings);
         settings.check()?;
         let subprotocol = self.choose_subprotocol(accept)?;
@@ -187,11 +193,17 @@ where
             Some(chosen) => {
                 check_subprotocol(&chosen)?;
                 if !offered.contains(&chosen.as_str()) {
-                    return Err(HandshakeError::Subprotocol.into());
+                    let chosen =
+                        format!("the subprotocol {chosen:?} was chosen, which the client does not offer");
+                    return Err(Error::handshake(HandshakeError::Subprotocol, chosen));
                 }
                 Ok(Some(chosen))
             }
-            None if self.options.require_subprotocol => Err(HandshakeError::SubprotocolMissing.into()),
+            None if self.options.require_subprotocol => {
+                let error = HandshakeError::SubprotocolMissing;
+                let text = explain_no_subprotocol(&self.request, &self.options.subprotocols);
+                Err(Error::handshake(error, text))
+            }
             None => Ok(None),
         }
     }
@@ -271,10 +283,7 @@ where
     pub async fn answer(self) -> Result<(), Error> {
         let Self { upgrade, error } = self;
         let reply = match error {
-            Error::Handshake { error: HandshakeError::SubprotocolMissing, .. } => {
-                Some(Reply::no_subprotocol(&upgrade.options.subprotocols))
-            }
-            Error::Handshake { error, .. } => Reply::refusal(error, Some(&upgrade.request)),
+            Error::Handshake { error, text, .. } => Reply::refusal(error, &text),
             _ => None,
         };
         upgrade.respond(reply.unwrap_or_else(Reply::at_fault)).await

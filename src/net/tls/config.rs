@@ -27,7 +27,7 @@ use rustls_pki_types::{
 
 use super::trust::Trusted;
 use crate::{
-    error::TlsError,
+    error::{Quoted, TlsError},
     options::{Pem, ServerTls, Tls, TlsVersion},
     sync::{Mutex, lock},
 };
@@ -38,7 +38,16 @@ pub(super) fn server_name(name: &str) -> Result<String, TlsError> {
     let bare = bare.strip_suffix('.').unwrap_or(bare);
     match ServerName::try_from(bare) {
         Ok(_) => Ok(bare.to_owned()),
-        Err(_) => Err(unusable(format!("no certificate can have the name {name:?}"))),
+        Err(_) => {
+            let ascii = url::Host::parse(bare).ok().map(|host| host.to_string());
+            let advice = match ascii
+                .filter(|ascii| !bare.is_ascii() && ServerName::try_from(ascii.as_str()).is_ok())
+            {
+                Some(ascii) => format!("; write it in ASCII, as {ascii:?}"),
+                None => String::new(),
+            };
+            Err(unusable(format!("no certificate can have the name {}{advice}", Quoted(name.as_bytes()))))
+        }
     }
 }
 
