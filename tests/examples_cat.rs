@@ -139,14 +139,10 @@ fn server_that_never_answers_the_close_is_given_up_after_the_timeout() {
 
 #[test]
 fn server_that_sends_for_ever_is_given_up_after_the_timeout() {
-    let (url, server) = peer(|mut peer| {
-        let tick = wire::frame(TEXT, None, b"tick");
-        while peer.stream.write_all(&tick).is_ok() {}
-    });
+    let (url, _) = peer(|peer| peer.flood(TEXT, b"tick"));
     let ran = run("cat", &["--timeout", SOON, &url], b"line\n");
     assert!(ran.text().starts_with("tick\ntick\n"));
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    server.join().unwrap();
 }
 
 #[cfg(unix)]
@@ -249,10 +245,7 @@ fn second_interrupt_ends_the_program_at_once() {
 #[cfg(unix)]
 #[test]
 fn second_interrupt_ends_a_program_whose_output_is_blocked() {
-    let (url, server) = peer(|mut peer| {
-        let message = wire::frame(BINARY, None, &[b'x'; 4096]);
-        while peer.stream.write_all(&message).is_ok() {}
-    });
+    let (url, _) = peer(|peer| peer.flood(BINARY, &[b'x'; 4096]));
     let mut program = Program::start("cat", &["--timeout", NEVER, &url]);
     let mut output = program.output.take().unwrap();
     output.read_exact(&mut [0; 4097]).unwrap();
@@ -261,7 +254,6 @@ fn second_interrupt_ends_a_program_whose_output_is_blocked() {
         program.signal("INT");
     }
     assert_eq!(program.end().code, Some(130));
-    server.join().unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "output is read on threads")]
 
 use std::{
-    io::{Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::TcpStream,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -171,8 +171,17 @@ impl Peer {
         self.put(CLOSE, [&code.to_be_bytes(), reason.as_bytes()].concat());
     }
 
+    /// Sends a frame again and again. Not to be waited for: the socket of a client that has gone may take a minute to
+    /// say so when its window was closed.
+    pub fn flood(mut self, first: u8, payload: &[u8]) {
+        let frame = wire::frame(first, None, payload);
+        while self.stream.write_all(&frame).is_ok() {}
+    }
+
     /// Waits until the client has gone, without closing first.
     pub fn outlast(mut self) {
-        net::read_to_end(&mut self.stream);
+        if let Err(error) = io::copy(&mut self.stream, &mut io::sink()) {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "the client stays");
+        }
     }
 }
