@@ -10,6 +10,7 @@ mod common;
 
 use std::{
     pin::pin,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -145,30 +146,33 @@ fn writer_that_is_blocked_is_told_within_the_limit_however_the_reader_is_left_al
         Dropped,
         GivenUp,
     }
-    for role in ROLES {
+    let test = |role, reader| {
+        let (every, limit) = (3 * TICK, 50 * TICK);
+        let options = WrapOptions::new(role).heartbeat(Heartbeat::ping(every).timeout(limit));
+        let ((mut read, mut write), _far) = alone(100, options);
+        let since = clock();
+        block_on(async {
+            let read = match reader {
+                Reader::NeverPolled => Some(read),
+                Reader::Dropped => {
+                    drop(read);
+                    None
+                }
+                Reader::GivenUp => {
+                    assert!(futures::poll!(read.next()).is_pending(), "nothing comes");
+                    Some(read)
+                }
+            };
+            let sent = write.send(Message::binary(vec![7; 1000])).await;
+            assert!(matches!(sent, Err(Error::TimedOut(Phase::Heartbeat))), "{reader:?} {sent:?}");
+            drop(read);
+        });
+        // Not after another limit. The allowance for 100 bytes is less than a millisecond.
+        assert!(since.elapsed() < every + 2 * limit, "{role:?} {reader:?}");
+    };
+    thread::scope(|scope| {
         for reader in [Reader::NeverPolled, Reader::Dropped, Reader::GivenUp] {
-            let (every, limit) = (3 * TICK, 10 * TICK);
-            let options = WrapOptions::new(role).heartbeat(Heartbeat::ping(every).timeout(limit));
-            let ((mut read, mut write), _far) = alone(100, options);
-            let since = clock();
-            block_on(async {
-                let read = match reader {
-                    Reader::NeverPolled => Some(read),
-                    Reader::Dropped => {
-                        drop(read);
-                        None
-                    }
-                    Reader::GivenUp => {
-                        assert!(futures::poll!(read.next()).is_pending(), "nothing comes");
-                        Some(read)
-                    }
-                };
-                let sent = write.send(Message::binary(vec![7; 1000])).await;
-                assert!(matches!(sent, Err(Error::TimedOut(Phase::Heartbeat))), "{reader:?} {sent:?}");
-                drop(read);
-            });
-            // Not after another limit. The allowance for 100 bytes is less than a millisecond.
-            assert!(since.elapsed() < every + 2 * limit, "{role:?} {reader:?}");
+            ROLES.map(|role| scope.spawn(move || test(role, reader)));
         }
-    }
+    });
 }

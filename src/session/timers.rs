@@ -34,7 +34,8 @@ pub(crate) struct Due {
     pub(crate) beat: Option<bool>,
     /// The peer has given no sign of life in time, unless the transport holds bytes that the reader has not read yet.
     pub(crate) silence: bool,
-    /// No task has looked for input in that time. A writer that is blocked must not wait for the reader's judgement.
+    /// No task has looked for input in that time, and if the transport is full, it has been so for as long. A writer that
+    /// is blocked must not wait for the reader's judgement.
     pub(crate) stuck: bool,
     /// The machine was suspended, or no half was polled. An earlier `silence` is withdrawn.
     pub(crate) rested: bool,
@@ -98,6 +99,8 @@ pub(crate) struct Timers {
 struct Awaited {
     /// When it was due, or the transport last took bytes after it had been full. Its last byte is taken at one of these.
     since: Instant,
+    /// When the transport last became full, if it did so after the Ping was due.
+    full_since: Instant,
     /// The peer is not judged earlier, whatever the limit.
     not_before: Instant,
     /// When to look again.
@@ -163,6 +166,13 @@ impl Timers {
         }
     }
 
+    /// The transport was not full and is so now.
+    pub(crate) fn on_full(&mut self, now: Instant) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.full_since = now;
+        }
+    }
+
     /// The deadlines that have passed by `now`, where the wall clock is `ahead` of the monotonic one by some constant
     /// unless the machine was suspended or the wall clock set.
     pub(crate) fn due(&mut self, now: Instant, ahead: Duration, traffic: Traffic) -> Due {
@@ -195,6 +205,7 @@ impl Timers {
                 let not_before = if due.rested { now.checked_add(every).unwrap_or(now) } else { now };
                 let mut awaited = Awaited {
                     since: now,
+                    full_since: now,
                     not_before,
                     at: None,
                     received: traffic.received,
@@ -234,7 +245,11 @@ impl Timers {
 impl Awaited {
     /// When the peer is dead, if there is no sign of life until then.
     fn deadline(&self, limit: Duration, traffic: Traffic) -> Option<Instant> {
-        let deadline = self.since.checked_add(limit.checked_add(traffic.allowance())?)?;
+        self.silent_since(self.since, limit, traffic)
+    }
+
+    fn silent_since(&self, since: Instant, limit: Duration, traffic: Traffic) -> Option<Instant> {
+        let deadline = since.checked_add(limit.checked_add(traffic.allowance())?)?;
         Some(deadline.max(self.not_before))
     }
 
@@ -247,10 +262,18 @@ impl Awaited {
             return (false, false);
         }
         self.told = true;
-        // The reader was woken when the Ping was sent, or told, a whole limit ago.
-        let stuck = self.looks == traffic.looks;
-        self.looks = traffic.looks;
         self.at = now.checked_add(limit);
+        if self.looks != traffic.looks {
+            // A task reads, or did. It is told now, and has as long again to judge.
+            self.looks = traffic.looks;
+            return (true, false);
+        }
+        // No task reads, though the reader was woken a whole limit ago. The peer takes nothing since the transport is full.
+        let blocked = self.silent_since(self.since.max(self.full_since), limit, traffic);
+        let stuck = blocked.is_some_and(|blocked| blocked <= now);
+        if !stuck {
+            self.at = self.at.into_iter().chain(blocked).min();
+        }
         (true, stuck)
     }
 }
@@ -390,6 +413,19 @@ mod tests {
             timers.due(start + 31 * S, S, heard(1));
             assert!(!timers.due(start + 40 * S, S, heard(1)).silence, "it lives");
         }
+    }
+
+    #[test]
+    fn writer_that_has_just_become_blocked_is_not_told() {
+        let (mut timers, start) = start(Heartbeat::ping(10 * S));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        timers.due(at(10), S, heard(0));
+        timers.on_beat(0);
+        assert!(timers.due(at(20), S, heard(0)).stuck, "if the transport has been full since the Ping");
+        timers.on_full(at(29));
+        assert!(!timers.due(at(30), S, heard(0)).stuck);
+        assert!(!timers.due(at(38), S, heard(0)).stuck);
+        assert!(timers.due(at(39), S, heard(0)).stuck, "exactly then");
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl<K: Outlet> Shared<K> {
                 after.blocked = Some(wakes);
                 // One that has woken us at once only lets others go first.
                 if sending.full.is_none() && self.signals.transport_wakes() == wakes {
-                    sending.full = Some(sending.taken());
+                    self.on_full(sending);
                 }
                 if sending.pong_held && sending.has_room(self.high_water) {
                     self.place_replies(sending, after);
@@ -200,6 +200,15 @@ impl<K: Outlet> Shared<K> {
         let _ = self.push(sending, after, &mut beat);
         if let Some(outlet) = &sending.outlet {
             sending.timers.on_beat(outlet.accepted());
+        }
+    }
+
+    /// The transport was not full and is so now.
+    #[cold]
+    fn on_full(&self, sending: &mut Sending<K>) {
+        sending.full = Some(sending.taken());
+        if sending.timers.is_waiting() {
+            sending.timers.on_full(clock::now());
         }
     }
 
