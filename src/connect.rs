@@ -177,7 +177,7 @@ impl Opening {
         W: AsyncWrite + Unpin,
     {
         let exchange = exchange(read, write, &self.request, options.limits);
-        let Answer { response, rest } = deadline.within(pin!(exchange)).await?;
+        let Answer { response, rest, unfinished } = deadline.within(pin!(exchange)).await?;
         let extensions = offered_names(&options.deflate);
         let offer = Offer { accept: &self.accept, subprotocols: &options.subprotocols, extensions };
         let checked = check_response(&response, offer)
@@ -185,17 +185,18 @@ impl Opening {
         let error = match checked {
             Ok(deflate) => {
                 let response = response.with_deflate(deflate.as_ref().map(Deflate::params));
-                return Ok((response, Settings { deflate, ..options.settings }, rest.unwrap_or_default()));
+                return Ok((response, Settings { deflate, ..options.settings }, rest));
             }
             Err(error) => error,
         };
         let mut body = Body::new(&response, options.limits.max_len);
-        if let Some(rest) = rest {
-            body.push(&rest);
-            // The refusal is what counts; a body that does not come to its end does not change it.
-            let by = deadline.or_before(Deadline::after(BODY_TIMEOUT));
-            let _ = by.within(pin!(read_body(read, &mut body))).await;
+        if let Some(head) = unfinished {
+            body.skip_head(&head);
         }
+        body.push(&rest);
+        // The refusal is what counts; a body that does not come to its end does not change it.
+        let by = deadline.or_before(Deadline::after(BODY_TIMEOUT));
+        let _ = by.within(pin!(read_body(read, &mut body))).await;
         let response = response.with_body(body.finish());
         let text = explain_answer(error, &response, offer).into();
         Err(Error::Handshake { error, text, response: Some(Arc::new(response)) })
@@ -218,8 +219,9 @@ fn authority(options: &Options) -> Result<String, Error> {
 /// A response, and the bytes that came behind its head.
 struct Answer {
     response: Response,
-    /// `None`: the head cannot be read to its end, so the body cannot be found.
-    rest: Option<Vec<u8>>,
+    rest: Vec<u8>,
+    /// The head, if its end is still to come.
+    unfinished: Option<Vec<u8>>,
 }
 
 /// Sends the request and waits for the response that is not an interim one. A server may refuse before it has read the
@@ -269,7 +271,7 @@ where
         if !answer.response.is_interim() {
             return Ok(answer);
         }
-        received = answer.rest.unwrap_or_default();
+        received = answer.rest;
     }
     let text = format!("the server sent more than {MAX_INTERIM} interim responses (1xx)");
     Err(Error::handshake(HandshakeError::Malformed, text))
@@ -289,9 +291,12 @@ where
             .map_err(|error| Error::handshake(error, explain_head(error, &head.bytes, limits, Role::Server)))
     });
     match parsed {
-        Ok(response) => Ok(Answer { response, rest: Some(head.leftover) }),
+        Ok(response) => Ok(Answer { response, rest: head.leftover, unfinished: None }),
         Err(error) => match Response::salvage(&head, limits.max_headers) {
-            Some(response) => Ok(Answer { response, rest: is_whole.then_some(head.leftover) }),
+            Some(response) => {
+                let unfinished = (!is_whole).then_some(head.bytes);
+                Ok(Answer { response, rest: head.leftover, unfinished })
+            }
             None => Err(error),
         },
     }
@@ -318,7 +323,7 @@ mod tests {
         let answer =
             block_on(exchange(&mut Cursor::new(response), &mut sent, b"request", HeadLimits::default()));
         assert_eq!(sent, b"request");
-        answer.map(|answer| (answer.response, answer.rest.unwrap()))
+        answer.map(|answer| (answer.response, answer.rest))
     }
 
     #[test]

@@ -10,10 +10,14 @@ pub(crate) struct Body {
     /// What may still come in, with everything that only frames it.
     budget: usize,
     framing: Framing,
+    /// The framing behind the head, while the rest of that is skipped.
+    behind_head: Framing,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Framing {
+    /// The rest of a head that could not be read, up to the blank line. Whether a line begins.
+    Head(bool),
     /// So many bytes are missing.
     Length(usize),
     /// The transport ends with the body.
@@ -50,7 +54,14 @@ impl Body {
         } else {
             Framing::UntilEnd
         };
-        Self { bytes: Vec::new(), limit, budget: limit.saturating_mul(2), framing }
+        Self { bytes: Vec::new(), limit, budget: limit.saturating_mul(2), framing, behind_head: framing }
+    }
+
+    /// Skips the rest of a head that could be read up to this only.
+    pub(crate) fn skip_head(&mut self, head: &[u8]) {
+        if !self.is_done() {
+            self.framing = Framing::Head(head.ends_with(b"\n"));
+        }
     }
 
     /// Whether no more is needed.
@@ -69,12 +80,14 @@ impl Body {
                     bytes.split_at(len.min(room).min(bytes.len()))
                 }
                 Framing::UntilEnd => bytes.split_at(room.min(bytes.len())),
-                Framing::Chunked(_) => (&[][..], rest),
+                Framing::Chunked(_) | Framing::Head(_) => (&[][..], rest),
             };
             self.bytes.extend_from_slice(data);
             self.budget -= data.len().max(1);
             bytes = after;
             self.framing = match self.framing {
+                Framing::Head(true) if byte == b'\n' => self.behind_head,
+                Framing::Head(begins) => Framing::Head(byte == b'\n' || begins && byte == b'\r'),
                 Framing::UntilEnd => Framing::UntilEnd,
                 Framing::Length(len) => Framing::Length(len - data.len()),
                 Framing::Chunked(Chunk::Data(len)) if len == data.len() => Framing::Chunked(Chunk::Gap),
@@ -155,6 +168,31 @@ mod tests {
             let huge = format!("HTTP/1.1 500 \r\nContent-Length: {}\r\n\r\n{}", u64::MAX, "x".repeat(1000));
             assert_eq!(body(&huge, 10, portion), ("x".repeat(10), true));
         }
+    }
+
+    #[test]
+    fn body_begins_behind_the_blank_line_of_a_head_that_was_given_up() {
+        for (head, rest, headers, expected) in [
+            ("A: 1\r\n", "B: 2\r\n\r\nwhy", "", "why"),
+            ("A: 1\r\n", "\r\nwhy", "", "why"),
+            ("A: 1\r\nB", ": 2\r\n\r\nwhy", "", "why"),
+            ("A: 1\n", "B: 2\n\nwhy", "", "why"),
+            ("A: 1\r\n", "B: 2\r\n\r\nwhy, and more", "Content-Length: 3\r\n", "why"),
+            ("A: 1\r\n", "B: 2\r\n\r\n3\r\nwhy\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n", "why"),
+            ("A: 1\r\n", "B: 2\r\n", "", ""),
+        ] {
+            for portion in 1..=rest.len() {
+                let response = Head::of(&format!("HTTP/1.1 403 x\r\n{headers}\r\n"));
+                let mut body = Body::new(&Response::parse(&response).unwrap(), 100);
+                body.skip_head(head.as_bytes());
+                rest.as_bytes().chunks(portion).for_each(|bytes| body.push(bytes));
+                assert_eq!(str::from_utf8(&body.finish()).unwrap(), expected, "{rest:?} {portion}");
+            }
+        }
+        let mut endless = Body::new(&Response::parse(&Head::of("HTTP/1.1 403 x\r\n\r\n")).unwrap(), 10);
+        endless.skip_head(b"A: 1");
+        endless.push(&[b'x'; 1000]);
+        assert!(endless.is_done());
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Response {
     }
 
     /// The start of the body of a refusal, as much of it as came within a second after the head: at most as many bytes as a
-    /// head may have, 16 KiB by default. Empty where the head could not be read to its end.
+    /// head may have, 16 KiB by default.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body.0
