@@ -105,6 +105,40 @@ pub(crate) fn hide_secrets(text: &str) -> String {
     format!("{scheme}{user}{rest}{query}")
 }
 
+/// The lines of a head that cannot be read, for an error text: without values of secret headers and user information,
+/// wherever in a line they stand.
+#[cold]
+pub(crate) fn hide_in_head(head: &[u8]) -> Vec<Vec<u8>> {
+    let mut secret = false;
+    let lines = head.split_inclusive(|&byte| byte == b'\n').map(|line| {
+        if let Some(end) = find_secret_name(line) {
+            secret = true;
+            return [line.get(..end).unwrap_or_default(), b": ", HIDDEN.as_bytes()].concat();
+        }
+        // What is no header of its own may belong to the value before.
+        secret &= !line.contains(&b':') || line.first().is_some_and(|&byte| byte <= b' ');
+        match str::from_utf8(line) {
+            _ if secret => HIDDEN.as_bytes().to_vec(),
+            Ok(line) => hide_userinfo(line).as_bytes().to_vec(),
+            Err(_) => line.to_vec(),
+        }
+    });
+    lines.collect()
+}
+
+/// Where the name of a secret header ends in this line.
+fn find_secret_name(line: &[u8]) -> Option<usize> {
+    // A name begins a line, also one that is preceded by what no line may have.
+    let is_start = |at: usize| at == 0 || line.get(at - 1).is_some_and(|&byte| byte <= b' ');
+    (0..line.len()).filter(|&at| is_start(at)).find_map(|at| {
+        let rest = line.get(at..)?;
+        let is_named = |name: &&&str| {
+            rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        SECRET.iter().find(is_named).map(|name| at + name.len())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +184,23 @@ mod tests {
             ("X".to_owned(), "a@b".to_owned()),
         ]);
         assert_eq!(format!("{lines:?}"), r#"[("Location", "https://…@host/"), ("X", "a@b")]"#);
+    }
+
+    #[test]
+    fn secrets_of_a_malformed_head_are_hidden_wherever_they_stand() {
+        for (head, shown) in [
+            ("GET / HTTP/1.1\r\nA: b\r\n", "GET / HTTP/1.1\r\nA: b\r\n"),
+            ("GET ws://user:secret@h HTTP/1.1\r\n", "GET ws://…@h HTTP/1.1\r\n"),
+            ("A: b\r\ncookie : secret\0", "A: b\r\ncookie: …"),
+            ("Cookie: secret\nA: b\r\n", "Cookie: …A: b\r\n"),
+            ("A: b\rSet-Cookie: secret", "A: b\rSet-Cookie: …"),
+            (" Authorization secret", " Authorization: …"),
+            ("Cookie: a\r\n secret: b\r\n\u{1}secret\r\nA: b", "Cookie: ………A: b"),
+            ("GET /cookie HTTP/1.1\r\nX-Cookie: a", "GET /cookie HTTP/1.1\r\nX-Cookie: a"),
+        ] {
+            assert_eq!(str::from_utf8(&hide_in_head(head.as_bytes()).concat()).unwrap(), shown);
+        }
+        assert_eq!(hide_in_head(b"\xff\xfe").concat(), b"\xff\xfe");
     }
 
     #[test]

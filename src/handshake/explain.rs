@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::{
     error::{HandshakeError, Quoted, guess_protocol},
     options::{HeadLimits, Role},
-    redact::hide_userinfo,
+    redact::{hide_in_head, hide_userinfo},
 };
 
 use super::{
@@ -40,7 +40,9 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
             limits.max_headers
         ),
         HandshakeError::NoHead | HandshakeError::Malformed | HandshakeError::HttpVersion => {
-            let sent = Quoted(received);
+            let lines = hide_in_head(received);
+            let sent = lines.concat();
+            let sent = Quoted(&sent);
             match guess_protocol(received) {
                 Some("TLS") if head == "answer" => {
                     format!("the server speaks TLS on this port, use a wss:// URL; it sent {sent}")
@@ -52,7 +54,7 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
                 Some("HTTP") if error == HandshakeError::NoHead => {
                     format!("the {peer} closed the connection in the middle of its {head}: {sent}")
                 }
-                Some("HTTP") => match malformed_line(received) {
+                Some("HTTP") => match malformed_line(received).and_then(|index| lines.get(index)) {
                     Some(line) => format!("the {peer}'s {head} has the malformed line {}", Quoted(line)),
                     None => format!("the {peer}'s {head} is not HTTP/1.1: {sent}"),
                 },
@@ -66,21 +68,22 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
     }
 }
 
-/// The first line that is no header, of a head whose first line is well-formed.
-fn malformed_line(head: &[u8]) -> Option<&[u8]> {
+/// The index of the first line that is no header, of a head whose first line is well-formed.
+fn malformed_line(head: &[u8]) -> Option<usize> {
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     let is_start = |line: &[u8]| line.ends_with(b"\r\n") && line.windows(5).any(|part| part == b"HTTP/");
     let start = lines.next()?;
     if !is_start(start) {
-        return Some(start);
+        return Some(0);
     }
-    lines.take_while(|line| *line != b"\r\n").find(|line| {
+    let at = lines.take_while(|line| *line != b"\r\n").position(|line| {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         !line.ends_with(b"\r\n")
             || !line.contains(&b':')
             || !str::from_utf8(name).is_ok_and(is_token)
             || line.contains(&0)
-    })
+    });
+    at.map(|at| at + 1)
 }
 
 /// Describes why the answer of a server did not open the connection.
