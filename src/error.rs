@@ -185,7 +185,7 @@ impl Error {
             Self::Resolve(_) | Self::Connect(_) => -3,
             Self::TimedOut(Phase::Dns | Phase::Connect) => -5,
             Self::TimedOut(Phase::Tls | Phase::Handshake) => -6,
-            Self::Tls(_) => -11,
+            Self::Tls(_) | Self::TimedOut(Phase::Files) => -11,
             Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed(_) => -10,
             Self::Protocol { .. } | Self::Limit { .. } | Self::Reported { .. } | Self::Invalid { .. } => -16,
             Self::Options { .. } | Self::Abandoned | Self::ReaderGone => return None,
@@ -307,6 +307,8 @@ impl From<HandshakeError> for Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
+    /// Reading files with certificates and keys for TLS.
+    Files,
     /// The lookup of the host's addresses.
     Dns,
     /// The connection of the socket.
@@ -326,6 +328,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Files => "the files with certificates and keys were not read in time (option \"timeout\")",
             Self::Dns => "the address of the host was not found in time (option \"timeout\")",
             Self::Connect => {
                 "no address of the server answered in time (options \"timeout\" and \"connect_timeout\")"

@@ -25,7 +25,7 @@
 //! - **Whoever polls [`Read`] drives the connection**: it answers Pings and the closing handshake, flushes what was
 //!   fed before it waits, and judges whether the peer is dead; while nobody reads, a writer that waits in vain is
 //!   told. Heartbeats and deadlines run while either half is polled. No task and no thread is started, but for the
-//!   one that sockets and timers of `async-io` have, and those on which `async-net` looks names up.
+//!   one that sockets and timers of `async-io` have, and those of `blocking` on which names are looked up, 64 at once.
 //! - **Where nobody polls [`Read`], flush yourself**: `send` and its likes do, `feed` does not.
 //! - Everything that RFC 6455 demands of frames, messages, text and closing is checked, in both directions, unless
 //!   [`Checks`] says otherwise. What the peer does wrong it is told in a Close frame; what the caller does wrong is

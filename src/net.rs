@@ -20,6 +20,7 @@ use crate::{
 
 mod dns;
 mod halves;
+mod lane;
 pub(crate) mod listen;
 #[cfg(unix)]
 mod socket_file;

@@ -1,8 +1,17 @@
 //! Names to addresses.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::LazyLock,
+};
 
+use super::lane::Lane;
 use crate::error::{Error, Quoted};
+
+/// Lookups by the system, which block. 64 go on at once: an eighth of the threads that the process shares for such work
+/// by default.
+static LOOKUPS: LazyLock<Lane> = LazyLock::new(|| Lane::new(64));
 
 #[derive(Debug)]
 pub(super) struct Lookup {
@@ -11,17 +20,20 @@ pub(super) struct Lookup {
     pub(super) asked: bool,
 }
 
-/// All addresses of the host, in the order in which they are to be tried. The system is asked on a thread of its
-/// own, which goes on after the future was dropped.
+/// All addresses of the host, in the order in which they are to be tried. An address is not looked up. For a name the
+/// system is asked on another thread, which goes on after the future was dropped, if it had begun.
 pub(super) async fn resolve(host: &str, port: u16) -> Result<Lookup, Error> {
-    if let Ok(address) = host.parse() {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse() {
         return Ok(Lookup { addresses: vec![SocketAddr::new(address, port)], asked: false });
     }
     let failed = |error: io::Error| {
         let why = format!("the host {} has no address: {error}", Quoted(host.as_bytes()));
         Error::Resolve(io::Error::new(error.kind(), why).into())
     };
-    let found = async_net::resolve((host, port)).await.map_err(failed)?;
+    let name = host.to_owned();
+    let looked_up = LOOKUPS.run(move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+    let found = looked_up.await.and_then(|found| found).map_err(failed)?;
     if found.is_empty() {
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
@@ -49,6 +61,15 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn address_is_not_looked_up() {
+        for (host, port) in [("127.0.0.1", 80), ("::1", 0), ("[::1]", 443)] {
+            let found = futures::FutureExt::now_or_never(resolve(host, port)).unwrap().unwrap();
+            assert!(!found.asked && found.addresses.len() == 1, "{host}");
+            assert!(found.addresses[0].ip().is_loopback() && found.addresses[0].port() == port);
+        }
+    }
 
     #[test]
     fn families_take_turns_and_lose_nobody() {

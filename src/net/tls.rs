@@ -41,7 +41,7 @@ impl Secure {
     pub(super) async fn new(tls: &Tls, host: &str, deadline: Deadline) -> Result<Self, Error> {
         let name = config::server_name(tls.server_name.as_deref().unwrap_or(host))?;
         let config = async { Ok(config::client_config(tls).await?) };
-        let config = deadline.within_phase(Phase::Tls, pin!(config)).await?;
+        let config = deadline.within_phase(Phase::Files, pin!(config)).await?;
         Ok(Self { config, name })
     }
 

@@ -173,6 +173,22 @@ pub struct ServerTls {
     pub(crate) versions: Vec<TlsVersion>,
 }
 
+#[cfg(feature = "tls")]
+impl Tls {
+    /// Every text or file that is to be read.
+    pub(crate) fn pems(&self) -> impl Iterator<Item = &Pem> {
+        self.ca.iter().chain(self.identity.iter().flat_map(|(chain, key)| [chain, key]))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl ServerTls {
+    /// Every text or file that is to be read.
+    pub(crate) fn pems(&self) -> impl Iterator<Item = &Pem> {
+        [&self.chain, &self.key].into_iter().chain(&self.client_ca)
+    }
+}
+
 impl ServerTls {
     /// PEM files with the chain, the server's own certificate first, and with its key in PKCS#8, PKCS#1 or SEC1
     /// form, not encrypted. They may be the same file.

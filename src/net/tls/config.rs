@@ -3,11 +3,10 @@
 use std::{
     borrow::Cow,
     fs,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::SystemTime,
 };
 
-use blocking::unblock;
 use rustls::{
     Certificate, CertificateError, ClientConfig, ClientConnection, DistinguishedName, OwnedTrustAnchor,
     PrivateKey, RootCertStore, ServerConfig, ServerConnection, ServerName, SignatureScheme,
@@ -28,6 +27,7 @@ use rustls_pki_types::{
 use super::trust::Trusted;
 use crate::{
     error::{Quoted, TlsError},
+    net::lane::Lane,
     options::{Pem, ServerTls, Tls, TlsVersion},
     sync::{Mutex, lock},
 };
@@ -52,19 +52,40 @@ pub(super) fn server_name(name: &str) -> Result<String, TlsError> {
 }
 
 /// Returns the configuration for these options. The configuration for the default options is made once, so that
-/// sessions are resumed. Any other one is made for one connection, on the thread pool for blocking work, because it may
-/// read files.
+/// sessions are resumed. Any other one is made for one connection.
 pub(super) async fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     static USUAL: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if *tls != Tls::default() {
-        let tls = tls.clone();
-        return unblock(move || build(&tls)).await;
+        let owned = tls.clone();
+        return with_files(tls.pems(), move || build(&owned)).await;
     }
     if let Some(config) = USUAL.get() {
         return Ok(Arc::clone(config));
     }
     let config = build(tls)?;
     Ok(Arc::clone(USUAL.get_or_init(|| config)))
+}
+
+/// Makes something of texts and files. Files on disk are read at once, because another thread may have to be waited for
+/// longer than for them: those that the process shares can all be busy. Whatever else has a path, such as a FIFO, may
+/// give nothing for ever, and is read on another thread.
+async fn with_files<T: Send + 'static>(
+    mut pems: impl Iterator<Item = &Pem>,
+    make: impl FnOnce() -> Result<T, TlsError> + Send + 'static,
+) -> Result<T, TlsError> {
+    static OTHERS: LazyLock<Lane> = LazyLock::new(|| Lane::new(64));
+    if pems.all(is_at_hand) {
+        return make();
+    }
+    OTHERS.run(make).await.unwrap_or_else(|error| Err(unusable(error.to_string())))
+}
+
+fn is_at_hand(pem: &Pem) -> bool {
+    match pem {
+        Pem::Text(_) => true,
+        // That there is none is found at once, too.
+        Pem::File(path) => fs::metadata(path).map_or(true, |found| found.is_file() || found.is_dir()),
+    }
 }
 
 fn build(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
@@ -106,10 +127,9 @@ pub(super) struct ServerConfigs {
 }
 
 impl ServerConfigs {
-    /// Files are read where that may take time.
     pub(super) async fn new(tls: &ServerTls) -> Result<Self, TlsError> {
-        let tls = tls.clone();
-        unblock(move || Self::build(&tls)).await
+        let owned = tls.clone();
+        with_files(tls.pems(), move || Self::build(&owned)).await
     }
 
     fn build(tls: &ServerTls) -> Result<Self, TlsError> {
