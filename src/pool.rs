@@ -113,15 +113,15 @@ pub(crate) fn take_payload(len: usize) -> Option<Buffer> {
 pub(crate) fn recycle(payload: &mut Bytes) {
     // Where it is not at the start of its memory, it is moved there, which would be in vain for what is too long.
     if (KEPT_PAYLOADS_FROM..=MAX_KEPT_PAYLOADS).contains(&payload.len()) && payload.is_unique() {
-        keep(Vec::from(std::mem::take(payload)));
+        give_payload(Buffer::from(Vec::from(std::mem::take(payload))));
     }
 }
 
-fn keep(payload: Vec<u8>) {
-    if payload.capacity() > MAX_KEPT_PAYLOADS {
+/// Room for payloads that is not needed now.
+pub(crate) fn give_payload(mut buffer: Buffer) {
+    if !(KEPT_PAYLOADS_FROM..=MAX_KEPT_PAYLOADS).contains(&buffer.capacity()) {
         return;
     }
-    let mut buffer = Buffer::from(payload);
     buffer.clear();
     with(|pool| {
         pool.payloads.push(buffer);

@@ -382,8 +382,8 @@ impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
             }
             filled
         };
-        if filled.is_pending() && self.stage == Stage::Header {
-            self.body.clear();
+        if filled.is_pending() {
+            if self.stage == Stage::Header { self.body.clear() } else { self.body.wait() }
         }
         match ready!(filled) {
             Ok(count) => Poll::Ready(Ok(count > 0)),

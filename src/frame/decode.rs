@@ -51,8 +51,8 @@ pub fn encode(message: &Message, masking_key: Option<[u8; 4]>, target: &mut Vec<
     target.len() - start
 }
 
-/// From this much on, a payload that is coming in is given room for many times of it.
-const MUCH: usize = 32 << 10;
+/// A payload that waits for more of itself holds at most this many times what has arrived.
+const MAX_AHEAD: usize = 4;
 
 /// Where so much of a payload is still to come, it is read to where it will stay.
 const DIRECT_FROM: usize = 16 << 10;
@@ -135,24 +135,38 @@ impl Body {
         self.bytes.extend(inflated);
     }
 
-    /// Makes room for what has arrived and as much again, not for what was announced. Where much has arrived, for
-    /// more of it: moving a large payload costs more than addresses that nothing is written to.
+    /// Makes room for what has arrived and as much again, never for what was announced. Room that the thread has kept
+    /// costs nothing, so it is taken for all of the payload, until [`wait`](Self::wait).
     fn grow(&mut self, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
             return;
         }
-        if self.bytes.is_empty()
-            && let Some(kept) = pool::take_payload(self.expected)
+        if (self.bytes.is_empty() || self.expected / MAX_AHEAD <= needed)
+            && let Some(mut kept) = pool::take_payload(self.expected)
         {
+            kept.extend(self.bytes.as_slice());
             self.bytes = kept;
             return;
         }
-        let times = if needed < MUCH { 2 } else { 16 };
-        // With what it replaces, which is let go only when all has been moved.
-        let target = needed.saturating_mul(times) - self.bytes.capacity();
-        let target = target.min(self.expected).max(needed);
+        let target = needed.saturating_mul(2).min(self.expected).max(needed);
         self.bytes.reserve_exact(target - self.bytes.len());
+    }
+
+    /// The peer has not sent the rest yet, and may never do so. Gives back room that is large for what has arrived: kept
+    /// by the thread, or left from the payload before.
+    pub(crate) fn wait(&mut self) {
+        if self.bytes.capacity() / MAX_AHEAD > self.bytes.len().max(pool::CHUNK_LEN) {
+            self.give_room_back();
+        }
+    }
+
+    #[cold]
+    fn give_room_back(&mut self) {
+        let mut small = Buffer::default();
+        small.reserve_exact(self.bytes.len().saturating_mul(2));
+        small.extend(self.bytes.as_slice());
+        pool::give_payload(std::mem::replace(&mut self.bytes, small));
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
