@@ -36,7 +36,10 @@ fn cut(bytes: &[u8], cut: usize, later: &Later) -> FaultyRead {
 type Items = Vec<Result<Message, String>>;
 
 fn item(item: Result<Message, Error>) -> Result<Message, String> {
-    item.map_err(|error| format!("{error:?}"))
+    item.map_err(|error| match error {
+        Error::Protocol { error, .. } => format!("Protocol({error:?})"),
+        error => format!("{error:?}"),
+    })
 }
 
 /// Everything that a codec of its own gives.
