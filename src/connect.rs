@@ -53,6 +53,9 @@ const BODY_TIMEOUT: Duration = Duration::from_millis(900);
 /// [`Error::TimedOut`]: all of it together took longer than [`timeout`](Options::timeout), or connecting the
 /// socket longer than [`connect_timeout`](Options::connect_timeout); its phase is the step that was going on.
 ///
+/// With too few file descriptors left, a step fails with [`Error::Resolve`] or [`Error::Connect`]. Only the first use of
+/// async-io in a process cannot fail: it panics if the three descriptors of its reactor cannot be opened.
+///
 /// # Cancel safety
 ///
 /// Dropping the future closes every socket that it has opened.

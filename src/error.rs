@@ -81,8 +81,10 @@ pub enum Error {
     Resolve(Arc<io::Error>),
     /// The network: no connection to any of the addresses. The text has the reason for each.
     Connect(Arc<io::Error>),
-    /// TLS: a peer that is not to be trusted, or does not trust us, in the handshake or later; or options for it
-    /// that cannot be used.
+    /// The system: a server cannot listen on an address. The text has the address and the reason.
+    Listen(Arc<io::Error>),
+    /// TLS: the peer is not trusted, or does not trust this side, in the handshake or later; or options for TLS cannot
+    /// be used.
     Tls(TlsError),
     /// The peer: the opening handshake was not one, or was refused.
     Handshake {
@@ -186,7 +188,12 @@ impl Error {
             Self::TimedOut(Phase::Dns | Phase::Connect) => -5,
             Self::TimedOut(Phase::Tls | Phase::Handshake) => -6,
             Self::Tls(_) | Self::TimedOut(Phase::Files) => -11,
-            Self::TimedOut(_) | Self::Io(_) | Self::Transport(_) | Self::Lost | Self::Closed(_) => -10,
+            Self::TimedOut(_)
+            | Self::Io(_)
+            | Self::Listen(_)
+            | Self::Transport(_)
+            | Self::Lost
+            | Self::Closed(_) => -10,
             Self::Protocol { .. } | Self::Limit { .. } | Self::Reported { .. } | Self::Invalid { .. } => -16,
             Self::Options { .. } | Self::Abandoned | Self::ReaderGone => return None,
         })
@@ -217,6 +224,7 @@ impl Error {
             Self::Io(error)
             | Self::Resolve(error)
             | Self::Connect(error)
+            | Self::Listen(error)
             | Self::Tls(TlsError::Io(error)) => Some(error.kind()),
             _ => None,
         }
@@ -247,6 +255,7 @@ impl fmt::Display for Error {
             }
             Self::Resolve(error) => error.fmt(f),
             Self::Connect(error) => write!(f, "no connection to {error}"),
+            Self::Listen(error) => write!(f, "cannot listen on {error}"),
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Handshake { text, .. } => write!(f, "the opening handshake failed: {text}"),
             Self::TimedOut(phase) => write!(f, "timed out: {phase}"),
@@ -262,7 +271,9 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Tls(error) => error.source(),
-            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) => error.source(),
+            Self::Io(error) | Self::Resolve(error) | Self::Connect(error) | Self::Listen(error) => {
+                error.source()
+            }
             Self::Transport(error) => error.source(),
             _ => None,
         }
@@ -486,7 +497,7 @@ impl fmt::Display for TlsError {
             Self::Truncated => {
                 f.write_str("the connection ended without the alert that ends TLS (close_notify)")
             }
-            Self::Io(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "the connection failed in the handshake: {error}"),
         }
     }
 }

@@ -80,11 +80,14 @@ fn parse_listening(text: &str) -> Result<(WsUrl, bool), Fault> {
     }
     if port.is_empty() || port.contains(']') {
         let host = if port.is_empty() { host } else { text };
-        return fault(UrlError::Port, format!("it has no port; write \"{}:8080\"", host.escape_debug()));
+        return fault(
+            UrlError::Port,
+            format!("it has no port; write {}", Quoted(format!("{host}:8080").as_bytes())),
+        );
     }
     if host.is_empty() || host == "*" {
-        let port = port.escape_debug();
-        let why = format!("for all interfaces write \"0.0.0.0:{port}\" (IPv4) or \"[::]:{port}\" (IPv6)");
+        let write = |host: &str| Quoted(format!("{host}:{port}").as_bytes()).to_string();
+        let why = format!("for all interfaces write {} (IPv4) or {} (IPv6)", write("0.0.0.0"), write("[::]"));
         return fault(UrlError::Host, why);
     }
     Ok((parse_parts(&format!("ws://{text}"), 0)?, false))
@@ -189,7 +192,7 @@ fn describe_host(host: &str, error: ParseError) -> String {
         );
     }
     if error == ParseError::InvalidDomainCharacter && host.matches(':').count() > 1 {
-        return format!("an IPv6 address stands in brackets: \"[{}]\"", host.escape_debug());
+        return String::from("an IPv6 address must be in brackets, as in \"[::1]:8080\"");
     }
     format!("the host {} is malformed ({error})", Quoted(host.as_bytes()))
 }
@@ -205,6 +208,9 @@ fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
         text.starts_with(|c: char| c.is_ascii_alphabetic())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
     };
+    if text.is_empty() {
+        return fault(UrlError::Syntax, "it is empty");
+    }
     let Some((scheme, rest)) = text.split_once(':') else {
         return fault(UrlError::Syntax, format!("it has no scheme; {}", meant(text, false)));
     };
@@ -231,7 +237,9 @@ fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
     };
     match rest.strip_prefix("//") {
         Some(rest) => Ok((tls, rest)),
-        None => fault(UrlError::Syntax, format!("the scheme is followed by \"//\"; {}", meant(rest, tls))),
+        None => {
+            fault(UrlError::Syntax, format!("the scheme must be followed by \"//\"; {}", meant(rest, tls)))
+        }
     }
 }
 
@@ -251,11 +259,11 @@ fn check_port(hostport: &str, lowest: u16) -> Result<(), Fault> {
         }
         _ => hostport.split_once(':').unwrap_or((hostport, "")),
     };
-    if host.is_empty() {
-        return fault(UrlError::Host, "it has no host");
-    }
     if port.contains(':') {
         return fault(UrlError::Host, describe_host(hostport, ParseError::InvalidDomainCharacter));
+    }
+    if host.is_empty() {
+        return fault(UrlError::Host, "it has no host");
     }
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number || !port.is_empty() && !port.parse::<u16>().is_ok_and(|port| port >= lowest) {

@@ -56,7 +56,7 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
                 }
                 Some("HTTP") => match malformed_line(received).and_then(|index| lines.get(index)) {
                     Some(line) => format!("the {peer}'s {head} has the malformed line {}", Quoted(line)),
-                    None => format!("the {peer}'s {head} is not HTTP/1.1: {sent}"),
+                    None => format!("the {peer}'s {head} has a malformed head: {sent}"),
                 },
                 Some(protocol) => format!(
                     "the {peer} does not speak HTTP on this port, it sent {sent}; it seems to speak {protocol}"

@@ -73,7 +73,10 @@ pub(crate) async fn bind(
         places.push((target, tls, pathname));
     }
     if places.is_empty() {
-        return Err(OptionsError::NoAddress.into());
+        return Err(Error::options(
+            OptionsError::NoAddress,
+            "a server needs at least one address to listen on",
+        ));
     }
     let v4_ports: Vec<_> = places.iter().flat_map(|(target, ..)| target.v4_ports()).collect();
     let mut listeners = Vec::with_capacity(places.len());
@@ -132,7 +135,7 @@ fn bind_tcp(
 }
 
 fn cannot_listen(place: &str, error: &io::Error) -> Error {
-    io::Error::new(error.kind(), format!("cannot listen on {place}: {error}")).into()
+    Error::Listen(io::Error::new(error.kind(), format!("{place}: {error}")).into())
 }
 
 /// Listens on one address. `v4_ports` are the ports of the IPv4 addresses in the same list.

@@ -88,7 +88,7 @@ impl Server {
     ///
     /// [`Error::Options`], [`Error::Url`]: options or addresses that cannot be used. [`Error::Tls`]: a certificate or
     /// key that cannot be, or that do not belong together. [`Error::Resolve`]: a name has no address.
-    /// [`Error::Io`]: an address cannot be listened on; the text says which.
+    /// [`Error::Listen`]: the system refuses to listen on an address; the text has the address and the reason.
     ///
     /// # Cancel safety
     ///
