@@ -93,6 +93,7 @@ type Side = (Read, Write, Socket);
 /// A client and a server of ours, connected.
 fn connected(over: Over) -> (Side, Side) {
     block_on(async {
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only TLS changes both"))]
         let (mut client, mut server) = (Options::default(), ServerOptions::default());
         let path = path();
         #[cfg(feature = "tls")]
