@@ -170,7 +170,7 @@ impl<K: Outlet> Write<K> {
     }
 
     /// The frame as this connection sends it, by whichever way: compressed, if others that agreed on the same
-    /// had it compressed, or now.
+    /// had it compressed, or now. One that the caller has compressed (`rsv1`) is given as it is.
     #[must_use]
     pub fn prepared(&self, frame: &PreparedFrame) -> Message {
         frame.message_for(self.shared.compressing.filter(|_| self.compression))

@@ -61,11 +61,12 @@ impl Sending {
         self.config == other.config
     }
 
-    /// Whether the message that begins with this frame is to be compressed.
+    /// Whether the message that begins with this frame is to be compressed. One that the caller has compressed is not.
     pub(crate) fn compresses(&self, message: &Message) -> bool {
         // A window of 256 bytes is beyond our compressor: what it makes could refer to what is too far back.
         self.config.bits >= 9
             && matches!(message.opcode, Opcode::TEXT | Opcode::BINARY)
+            && !message.rsv1
             && (!message.fin || message.payload.len() >= self.threshold)
     }
 }
