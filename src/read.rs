@@ -369,12 +369,15 @@ impl<S: Source, K: Outlet> Read<S, K> {
         if !frame.opcode.is_control() {
             return true;
         }
-        // Whoever waits for this Pong has asked for it, whatever is checked.
-        if frame.opcode == Opcode::PONG && !self.shared.pings.is_empty() {
-            self.shared.pings.on_pong(frame.payload, clock::now());
-        }
+        let is_awaited = frame.opcode == Opcode::PONG
+            && !self.shared.pings.is_empty()
+            && self.shared.pings.on_pong(frame.payload, clock::now());
         if self.raw {
             return true;
+        }
+        if is_awaited {
+            // `Write::ping` gives what it says.
+            return false;
         }
         if let Some(position) = timers::parse_mark(frame.payload)
             && frame.opcode == Opcode::PONG

@@ -8,6 +8,8 @@
 //! 3. The transport and the timer are polled with wakers that wake every task that waits ([`Signals`]). Wakers run
 //!    outside the lock.
 //! 4. All memory is bounded: one frame staged per writer above the mark, a few Pongs, one Close.
+//! 5. Nothing of the caller but the transport runs under a lock. Wakers are run, cloned and dropped outside, payloads
+//!    are dropped outside; one that panics harms neither those after it nor the task that runs it.
 
 use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 
@@ -21,7 +23,7 @@ use crate::{
     frame::{CloseCode, CloseFrame, Message},
     options::{Checks, Settings},
     session::{closing::CloseFrames, timers::Timers},
-    sync::{AtomicU64, Mutex, Ordering, lock, try_lock},
+    sync::{AtomicU64, Mutex, Ordering, drop_all, lock, try_lock},
     writer::Outlet,
 };
 
@@ -33,12 +35,11 @@ mod pings;
 mod push;
 mod signals;
 
-pub(crate) use accept::{Outgoing, Refusal};
+pub(crate) use accept::{Outgoing, Refusal, Sender};
 pub(crate) use pings::Pings;
 pub(crate) use signals::{Flags, Signals, TimerWaker};
 
-/// The writer of frames whose writer was dropped.
-const NOBODY: usize = usize::MAX;
+use pings::Sent;
 
 /// How many Pongs wait outside the lock; beyond that the latest replaces the one before.
 const PONGS: usize = 32;
@@ -81,11 +82,11 @@ pub(crate) struct Counts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Frames received and yielded, control frames included.
+    /// Frames received, control frames included.
     pub frames_in: u64,
     /// Bytes received after the opening handshake, headers included, those that were thrown away at the end too.
     pub bytes_in: u64,
-    /// Bytes of the payloads of the frames yielded, after inflating.
+    /// Bytes of the payloads of those frames, after inflating.
     pub payload_in: u64,
     /// Frames accepted for sending, Pongs and heartbeats included.
     pub frames_out: u64,
@@ -143,8 +144,8 @@ struct Sending<K> {
     writers: Slab<Writer>,
     /// The writer whose fragmented message is open: data of others waits.
     open: Option<usize>,
-    /// Frames that wait for the end of that message, one for each writer at most.
-    waiting: VecDeque<(usize, Message)>,
+    /// The writers whose frames wait for the end of that message, in order.
+    waiting: VecDeque<usize>,
     /// Up to where everything must be flushed for our Close frame to be out.
     close_end: Option<u64>,
     /// How far everything was flushed when the connection ended.
@@ -168,12 +169,20 @@ struct Sending<K> {
 struct Writer {
     /// Up to where everything must be flushed for this writer's frames to be out.
     target: u64,
-    waiting: bool,
-    /// Whether its messages stay uncompressed from the next one on; whether its waiting one does.
-    plain: bool,
-    waiting_plain: bool,
+    /// Its frame that waits for the end of another writer's message.
+    waiting: Option<Box<Waiting>>,
     /// Its waiting frame was dropped since the connection closed first.
     lost: bool,
+    /// It was dropped. Its number stays taken for as long as it is in line.
+    gone: bool,
+}
+
+/// A frame that was accepted, and waits for the end of another writer's message.
+#[derive(Debug)]
+struct Waiting {
+    message: Message,
+    /// As its writer had it when the frame was accepted.
+    compress: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,18 +201,18 @@ struct After<K> {
     unflushed: bool,
     /// The transport has no room, and wakes everybody when it has: the count of its wake-ups then.
     blocked: Option<usize>,
-    /// The connection is over: nobody waits for a Pong any more.
+    /// The connection is over: no Pong is read any more.
     is_ended: bool,
     /// Seldom there is any, so that most of the time this costs nothing.
     dropped: Option<Box<Dropped<K>>>,
 }
 
-/// What is to be dropped without the lock, since that may run anything.
+/// What is to be dropped without the lock: each destructor may be the caller's.
 #[derive(Debug)]
 struct Dropped<K> {
     transport: Option<K>,
-    /// Wakers that others have replaced.
-    wakers: Vec<Waker>,
+    payloads: Vec<Bytes>,
+    pings: Vec<Sent>,
 }
 
 impl<K> Default for After<K> {
@@ -222,7 +231,28 @@ impl<K> Default for After<K> {
 
 impl<K> After<K> {
     fn dropped(&mut self) -> &mut Dropped<K> {
-        self.dropped.get_or_insert_with(|| Box::new(Dropped { transport: None, wakers: Vec::new() }))
+        self.dropped.get_or_insert_with(|| {
+            Box::new(Dropped { transport: None, payloads: Vec::new(), pings: Vec::new() })
+        })
+    }
+
+    /// Takes the payloads that the outlet has done with.
+    #[cold]
+    fn take_spent(&mut self, outlet: &mut K)
+    where
+        K: Outlet,
+    {
+        self.dropped().payloads.extend(outlet.take_spent());
+    }
+
+    /// Whether anything is to be done without the lock, the flags being these.
+    #[inline]
+    fn is_due(&self, flags: u32) -> bool {
+        self.is_ended
+            || self.wake_read
+            || self.dropped.is_some()
+            || (self.unflushed && flags & Flags::PARKED != 0)
+            || (self.wake_writers && flags & Flags::WAITERS != 0)
     }
 }
 
@@ -272,6 +302,27 @@ impl<K: Outlet> Sending<K> {
     #[inline]
     fn buffered(&self) -> usize {
         self.outlet.as_ref().map_or(0, |outlet| outlet.buffered())
+    }
+
+    /// Whether everything that this writer has accepted went out.
+    fn is_out(&self, id: usize) -> bool {
+        let is_out =
+            |writer: &Writer| !writer.lost && writer.waiting.is_none() && writer.target <= self.flushed();
+        self.writers.get(id).is_some_and(is_out)
+    }
+
+    /// The frames that wait for the end of a message will never go out.
+    fn lose_waiting(&mut self, after: &mut After<K>) {
+        for id in std::mem::take(&mut self.waiting) {
+            let Some(writer) = self.writers.get_mut(id) else { continue };
+            if let Some(frame) = writer.waiting.take() {
+                writer.lost = true;
+                after.dropped().payloads.push(frame.message.payload);
+            }
+            if writer.gone {
+                self.writers.try_remove(id);
+            }
+        }
     }
 
     /// Whether the buffer is below its mark.
@@ -349,9 +400,9 @@ impl<K: Outlet> Shared<K> {
     fn with<T>(&self, work: impl FnOnce(&mut Sending<K>, &mut After<K>) -> T) -> T {
         let mut after = After::default();
         let done = work(&mut lock(&self.sending), &mut after);
-        let flags = self.finish(&mut after);
-        if flags & Flags::WORK != 0 {
-            self.look_after(flags);
+        let flags = self.look(&after);
+        if flags & Flags::WORK != 0 || after.is_due(flags) {
+            self.finish(after, flags);
         }
         done
     }
@@ -360,44 +411,49 @@ impl<K: Outlet> Shared<K> {
     ///
     /// To be called after every unlock and after raising a flag of [`Flags::WORK`].
     pub(crate) fn settle(&self) {
-        self.look_after(self.signals.look());
+        let flags = self.signals.look();
+        if flags & Flags::WORK != 0 {
+            self.finish(After::default(), flags);
+        }
     }
 
+    /// The flags as they were after the unlock, by the one read-modify-write that must follow it.
+    #[inline]
+    fn look(&self, after: &After<K>) -> u32 {
+        if after.unflushed { self.signals.raise(Flags::UNFLUSHED) } else { self.signals.look() }
+    }
+
+    /// Does everything that must not happen under the lock, then what the flags ask for, until they ask for nothing
+    /// or somebody else has the lock.
     #[cold]
-    fn look_after(&self, mut flags: u32) {
-        while flags & Flags::WORK != 0 {
-            let mut after = After::default();
+    fn finish(&self, mut after: After<K>, mut flags: u32) {
+        loop {
+            self.wake(&mut after, flags);
+            if flags & Flags::WORK == 0 {
+                break;
+            }
+            after = After::default();
             {
-                let Some(mut sending) = try_lock(&self.sending) else {
-                    return;
-                };
+                let Some(mut sending) = try_lock(&self.sending) else { break };
                 self.tend(&mut sending, &mut after);
             }
-            flags = self.finish(&mut after);
+            flags = self.look(&after);
         }
     }
 
-    /// Everything that must not happen under the lock. Gives the flags as they were after the unlock, by the one
-    /// read-modify-write that must follow it.
-    #[inline]
-    fn finish(&self, after: &mut After<K>) -> u32 {
-        let flags = if after.unflushed { self.signals.raise(Flags::UNFLUSHED) } else { self.signals.look() };
-        let parked = after.unflushed && flags & Flags::PARKED != 0;
-        let waiters = after.wake_writers && flags & Flags::WAITERS != 0;
-        if after.is_ended || after.wake_read || parked || waiters {
-            self.wake(after, parked);
+    fn wake(&self, after: &mut After<K>, flags: u32) {
+        if let Some(dropped) = after.dropped.take() {
+            let Dropped { transport, payloads, pings } = *dropped;
+            drop_all(transport);
+            drop_all(payloads);
+            drop_all(pings);
         }
-        flags
-    }
-
-    #[cold]
-    fn wake(&self, after: &mut After<K>, parked: bool) {
-        drop(after.dropped.take());
         if after.is_ended {
             self.pings.clear();
         }
         // Where the transport is still to wake everybody, `Read` is woken then. It may just have done so, before
         // `Read` waited.
+        let parked = after.unflushed && flags & Flags::PARKED != 0;
         if after.wake_read || (parked && after.blocked != Some(self.signals.transport_wakes())) {
             self.signals.wake_read();
         }
@@ -538,44 +594,43 @@ impl<K: Outlet> Shared<K> {
 
 /// What `Write` asks for.
 impl<K: Outlet> Shared<K> {
-    pub(crate) fn add_writer(&self) -> usize {
-        self.with(|sending, _| sending.writers.insert(Writer::default()))
+    pub(crate) fn add_writer(&self, compress: bool) -> Sender {
+        let id = self.with(|sending, _| sending.writers.insert(Writer::default()));
+        Sender::new(id, self, compress)
     }
 
-    pub(crate) fn remove_writer(&self, id: usize, mid_message: bool) {
-        self.signals.forget_writer(id);
+    pub(crate) fn remove_writer(&self, sender: &Sender) {
+        self.signals.forget_writer(&sender.seat);
+        let (id, mid_message) = (sender.id, sender.rules.is_open());
         self.with(|sending, after| {
-            sending.writers.try_remove(id);
-            if mid_message && sending.check_open().is_ok() {
-                if sending.open == Some(id) {
-                    // Nobody can finish the message, and nobody else's data may come before its end.
-                    let close = Message::close(CloseCode::INTERNAL_ERROR, "message abandoned");
-                    let _ = self.push_close(sending, after, close);
-                    let _ = self.drain(sending, after, u64::MAX);
-                    sending.refused.get_or_insert(Error::Abandoned);
-                    lock(&self.slots).ending().failing.get_or_insert(Error::Abandoned);
-                    self.signals.raise(Flags::STOP);
-                    after.wake_read = true;
-                    after.wake_writers = true;
-                } else {
-                    sending.waiting.retain(|(waiting, _)| *waiting != id);
-                }
+            if mid_message && sending.open == Some(id) && sending.check_open().is_ok() {
+                self.abandon(sending, after);
             }
-            // What still waits goes out on nobody's behalf: the next clone may get this number.
-            for (waiting, _) in &mut sending.waiting {
-                if *waiting == id {
-                    *waiting = NOBODY;
-                }
+            let Some(writer) = sending.writers.get_mut(id) else { return };
+            if writer.waiting.is_none() {
+                sending.writers.try_remove(id);
+                return;
+            }
+            // A whole message goes out all the same; the start of one would never end.
+            writer.gone = true;
+            if let Some(frame) = writer.waiting.take_if(|_| mid_message) {
+                after.dropped().payloads.push(frame.message.payload);
             }
         });
     }
 
-    pub(crate) fn set_compression(&self, id: usize, enabled: bool) {
-        self.with(|sending, _| {
-            if let Some(writer) = sending.writers.get_mut(id) {
-                writer.plain = !enabled;
-            }
-        });
+    /// The writer whose message is open was dropped: nobody can finish the message, and nobody else's data may come
+    /// before its end.
+    #[cold]
+    fn abandon(&self, sending: &mut Sending<K>, after: &mut After<K>) {
+        let mut close = Message::close(CloseCode::INTERNAL_ERROR, "message abandoned");
+        let _ = self.push_close(sending, after, &mut close);
+        let _ = self.drain(sending, after, u64::MAX);
+        sending.refused.get_or_insert(Error::Abandoned);
+        lock(&self.slots).ending().failing.get_or_insert(Error::Abandoned);
+        self.signals.raise(Flags::STOP);
+        after.wake_read = true;
+        after.wake_writers = true;
     }
 
     pub(crate) fn buffered(&self) -> usize {

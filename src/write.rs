@@ -16,8 +16,8 @@ use crate::{
     frame::{CloseCode, Message},
     net::SocketWriter,
     prepared::PreparedFrame,
-    session::{Outbound, closing::CloseFrames},
-    shared::{Flags, Outgoing, Refusal, Shared, Stats},
+    session::closing::CloseFrames,
+    shared::{Flags, Outgoing, Refusal, Sender, Shared, Stats},
     writer::{FrameWriter, Outlet},
 };
 
@@ -60,15 +60,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// ```
 pub struct Write<K: Outlet = FrameWriter<SocketWriter>> {
     shared: Arc<Shared<K>>,
-    rules: Outbound,
-    id: usize,
-    compression: bool,
+    sender: Sender,
 }
 
 impl<K: Outlet> Write<K> {
     pub(crate) fn new(shared: Arc<Shared<K>>) -> Self {
-        let rules = Outbound::new(shared.checks, shared.compressing.is_some());
-        Self { id: shared.add_writer(), shared, rules, compression: true }
+        Self { sender: shared.add_writer(true), shared }
     }
 
     /// What the connection is made of, which lives as long as one of its halves, or this.
@@ -91,9 +88,7 @@ impl<K: Outlet> Write<K> {
     /// same, flushed by whoever polls a half next.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut outgoing = Outgoing::from(message.into());
-        poll_fn(move |cx| {
-            self.shared.poll_send(self.id, &mut self.rules, &mut outgoing, true, cx).map_ok(drop)
-        })
+        poll_fn(move |cx| self.shared.poll_send(&mut self.sender, &mut outgoing, true, cx).map_ok(drop))
     }
 
     /// Sends one frame like [`send`](Self::send) and gives its length on the wire, header and key included; where it
@@ -108,7 +103,7 @@ impl<K: Outlet> Write<K> {
     /// As [`send`](Self::send).
     pub fn write(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<usize, Error>> {
         let mut outgoing = Outgoing::from(message.into());
-        poll_fn(move |cx| self.shared.poll_send(self.id, &mut self.rules, &mut outgoing, true, cx))
+        poll_fn(move |cx| self.shared.poll_send(&mut self.sender, &mut outgoing, true, cx))
     }
 
     /// Buffers one frame, waiting only for room. The same as [`SinkExt::feed`](futures::SinkExt::feed), at the
@@ -123,20 +118,20 @@ impl<K: Outlet> Write<K> {
     /// Dropping the future before it resolves sends nothing.
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut outgoing = Outgoing::from(message.into());
-        poll_fn(move |cx| {
-            self.shared.poll_send(self.id, &mut self.rules, &mut outgoing, false, cx).map_ok(drop)
-        })
+        poll_fn(move |cx| self.shared.poll_send(&mut self.sender, &mut outgoing, false, cx).map_ok(drop))
     }
 
-    /// Buffers one frame, or hands it back when that would have to wait.
+    /// Buffers one frame, or hands it back when that would have to wait. Above the mark, what is buffered is first
+    /// offered to the transport, once. Nothing else is flushed, and no task is woken when there is room again.
     ///
     /// # Errors
     ///
-    /// [`TryFeedError::Full`] above the mark, or while another clone's fragmented message is open;
+    /// [`TryFeedError::Full`] where the transport does not take enough to get below the mark, or while another
+    /// clone's fragmented message is open;
     /// [`TryFeedError::Refused`] where [`send`](Self::send) would fail.
     pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
         let mut message = message.into();
-        match self.shared.try_feed(self.id, &mut self.rules, &mut message) {
+        match self.shared.try_feed(&mut self.sender, &mut message) {
             Ok(()) => Ok(()),
             Err(Refusal::Full) => Err(TryFeedError::Full(message)),
             Err(Refusal::Error(error)) => Err(TryFeedError::Refused { message, error }),
@@ -173,7 +168,7 @@ impl<K: Outlet> Write<K> {
     /// had it compressed, or now. One that the caller has compressed (`rsv1`) is given as it is.
     #[must_use]
     pub fn prepared(&self, frame: &PreparedFrame) -> Message {
-        frame.message_for(self.shared.compressing.filter(|_| self.compression))
+        frame.message_for(self.shared.compressing.filter(|_| self.sender.compress))
     }
 
     /// Whether messages that this clone begins from now on are compressed, where compression was agreed on.
@@ -183,11 +178,15 @@ impl<K: Outlet> Write<K> {
     /// Off for what is compressed already, and for secrets next to what a stranger has chosen
     /// (CRIME).
     pub fn set_compression(&mut self, enabled: bool) {
-        self.compression = enabled;
-        self.shared.set_compression(self.id, enabled);
+        self.sender.compress = enabled;
     }
 
-    /// Sends a Ping with a payload of its own and waits for its Pong, at most 20 seconds. Returns the round-trip time.
+    /// Sends a Ping with a payload of its own, 16 bytes, and waits for its Pong, at most 20 seconds. Returns the
+    /// round-trip time.
+    ///
+    /// A Pong for a later Ping counts, too, whoever sent that: a peer may answer only the latest of several
+    /// ([RFC 6455 §5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)). [`Read`](crate::Read) yields all Pongs
+    /// but those for Pings of this method; with [`Checks::Off`](crate::Checks::Off) it yields these, too.
     ///
     /// **The Pong is seen by [`Read`](crate::Read), which another task must poll meanwhile. Awaiting this inside the
     /// read loop waits until the limit**, because that loop must read the Pong. A Ping whose Pong need not be awaited
@@ -201,7 +200,7 @@ impl<K: Outlet> Write<K> {
     ///
     /// # Cancel safety
     ///
-    /// As [`send`](Self::send); a Pong that comes later is yielded like every other.
+    /// As [`send`](Self::send). A Pong that comes after the future was dropped is not yielded either.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         self.ping_timeout(PING_TIMEOUT).await
     }
@@ -230,7 +229,7 @@ impl<K: Outlet> Write<K> {
             return gone();
         }
         let mut pong = None;
-        poll_fn(|cx| shared.poll_ping(self.id, &mut self.rules, &mut pong, cx)).await?;
+        poll_fn(|cx| shared.poll_ping(&mut self.sender, &mut pong, cx)).await?;
         match pong {
             // Whoever ends the reading says so first and clears the pings then, so none is registered too late.
             Some(pong) if !ended() => pong.await.or_else(|_| gone()),
@@ -301,17 +300,13 @@ impl<K: Outlet> Write<K> {
 impl<K: Outlet> Clone for Write<K> {
     /// Another writer of the same connection, with no fragmented message of its own begun.
     fn clone(&self) -> Self {
-        let mut clone = Self::new(Arc::clone(&self.shared));
-        if !self.compression {
-            clone.set_compression(false);
-        }
-        clone
+        Self { sender: self.shared.add_writer(self.sender.compress), shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<K: Outlet> Drop for Write<K> {
     fn drop(&mut self) {
-        self.shared.remove_writer(self.id, self.rules.is_open());
+        self.shared.remove_writer(&self.sender);
     }
 }
 
@@ -325,23 +320,29 @@ impl<K: Outlet> Sink<Message> for Write<K> {
     type Error = Error;
 
     /// Ready while the buffer is below its mark. Not a reservation: each clone may stage one frame above.
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.shared.poll_ready(self.id, cx)
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let this = &mut *self;
+        this.shared.poll_ready(&mut this.sender, cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
         let this = &mut *self;
-        this.shared.start_send(this.id, &mut this.rules, message).map(drop)
+        this.shared.start_send(&mut this.sender, message).map(drop)
     }
 
     /// Resolves when the transport has every frame that this clone sent.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.shared.poll_flush(self.id, cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let this = &mut *self;
+        this.shared.poll_flush(&mut this.sender, cx)
     }
 
-    /// Sends an empty Close, unless a Close was sent, and resolves when the transport has it.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.shared.poll_close(self.id, cx)
+    /// Sends an empty Close, unless a Close was sent, and resolves when the transport has it: with an error where a
+    /// frame that this clone sent or fed never went out, because the connection ended before. With
+    /// [`Checks::Off`](crate::Checks::Off) no Close is sent, but the transport's writing side is ended. Nothing is accepted
+    /// afterwards.
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let this = &mut *self;
+        this.shared.poll_close(&mut this.sender, cx)
     }
 }
 
@@ -349,7 +350,8 @@ impl<K: Outlet> Sink<Message> for Write<K> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum TryFeedError {
-    /// It would have to wait: the buffer is above its mark, or another clone's fragmented message is open.
+    /// It would have to wait: the transport takes no more and the buffer is above its mark, or another clone's
+    /// fragmented message is open.
     Full(Message),
     /// It may not be sent, or nothing can be sent any more.
     Refused {

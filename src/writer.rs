@@ -28,7 +28,7 @@ use crate::{
 pub trait Outlet: sealed::Outlet {}
 
 pub(crate) mod sealed {
-    use super::{Context, Error, Message, Poll};
+    use super::{Bytes, Context, Error, Message, Poll};
 
     #[expect(unnameable_types, reason = "sealed: nobody else implements it")]
     pub trait Outlet: Unpin {
@@ -59,6 +59,16 @@ pub(crate) mod sealed {
 
         /// Hands everything accepted before `target` to the transport and flushes that.
         fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>>;
+
+        /// Whether there are payloads to be dropped outside of locks: written ones, and such as were compressed.
+        fn has_spent(&self) -> bool {
+            false
+        }
+
+        /// Gives these payloads.
+        fn take_spent(&mut self) -> Vec<Bytes> {
+            Vec::new()
+        }
 
         /// Whether messages that begin from now on may be compressed.
         fn set_compression(&mut self, _enabled: bool) {}
@@ -108,11 +118,29 @@ pub struct FrameWriter<W> {
     io: W,
     queue: Queue,
     progress: Progress,
-    /// Rules for those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
-    rules: Option<Box<Outbound>>,
+    /// For those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
+    alone: Option<Box<Alone>>,
     mask: MaskBy,
     deflater: Option<Box<Deflater>>,
     high_water: usize,
+}
+
+/// What holds for a writer that is used alone.
+#[derive(Debug)]
+struct Alone {
+    rules: Outbound,
+    end: End,
+}
+
+/// How far the writing side has been ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Frames are accepted.
+    Open,
+    /// None is any more; what was accepted goes out.
+    Closing,
+    /// The transport's writing side has been ended.
+    Closed,
 }
 
 /// What decides whether a frame is masked.
@@ -129,7 +157,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     pub fn new(io: W, options: WrapOptions) -> Self {
         let settings = &options.settings;
         let rules = Outbound::new(settings.checks, settings.deflate.is_some());
-        Self { rules: Some(Box::new(rules)), ..Self::with_settings(io, settings) }
+        Self { alone: Some(Box::new(Alone { rules, end: End::Open })), ..Self::with_settings(io, settings) }
     }
 
     /// One that checks nothing.
@@ -143,7 +171,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             // What is compressed is of other lengths than what was.
             queue: Queue::new(settings.deflate.is_none()),
             progress: Progress::default(),
-            rules: None,
+            alone: None,
             mask,
             deflater: Sending::of(settings).map(|sending| Box::new(Deflater::new(sending))),
             high_water: settings.write_buffer_len,
@@ -173,7 +201,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the writer goes on.
-    /// [`Error::Io`] where the transport fails.
+    /// [`Error::Io`] where the transport fails; [`Error::Closed`] after `close`.
     ///
     /// # Cancel safety
     ///
@@ -205,10 +233,13 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 
     #[inline]
     fn check(&mut self, message: &Message) -> Result<(), Error> {
-        self.rules
-            .as_mut()
-            .map_or(Ok(()), |rules| rules.on_message(message))
-            .map_err(|error| refuse(error, message))
+        match &mut self.alone {
+            None => Ok(()),
+            Some(alone) if alone.end == End::Open => {
+                alone.rules.on_message(message).map_err(|error| refuse(error, message))
+            }
+            Some(_) => Err(Error::Closed(None)),
+        }
     }
 
     /// The header of a frame that is accepted now.
@@ -228,6 +259,26 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         let wire_len = self.queue.push(header, &mut message.payload);
         self.progress.accepted += wire_len as u64;
         wire_len
+    }
+
+    /// Compresses the payload, if it is to be.
+    #[cold]
+    fn compress(&mut self, message: &mut Message) -> io::Result<()> {
+        if let Some(deflater) = &mut self.deflater
+            && let Some(replaced) = deflater.on_message(message)?
+        {
+            self.queue.spend(replaced);
+            self.drop_spent();
+        }
+        Ok(())
+    }
+
+    /// Where the writer is used alone, nobody else asks for what is to be dropped, and no lock is held.
+    #[inline]
+    fn drop_spent(&mut self) {
+        if self.queue.has_spent() && self.alone.is_some() {
+            drop(self.queue.take_spent());
+        }
     }
 
     /// Offers a frame to the transport that needs no buffer: it is so short that it is put together here, or goes out
@@ -313,6 +364,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             0 => Err(io::ErrorKind::WriteZero.into()),
             written => {
                 self.queue.consume(written);
+                self.drop_spent();
                 Ok(())
             }
         }
@@ -345,8 +397,8 @@ impl<W: AsyncWrite + Unpin> Outlet for FrameWriter<W> {}
 impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
     #[inline]
     fn push(&mut self, message: &mut Message) -> Result<usize, Error> {
-        if let Some(deflater) = &mut self.deflater {
-            deflater.on_message(message)?;
+        if self.deflater.is_some() {
+            self.compress(message)?;
         }
         let header = self.header(message)?;
         Ok(self.enqueue(&header, message))
@@ -359,8 +411,8 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
         message: &mut Message,
         wire_len: &mut Option<usize>,
     ) -> Poll<Result<(), Error>> {
-        if let Some(deflater) = &mut self.deflater {
-            deflater.on_message(message)?;
+        if self.deflater.is_some() {
+            self.compress(message)?;
         }
         let header = self.header(message)?;
         let offered =
@@ -418,6 +470,15 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
+    fn has_spent(&self) -> bool {
+        self.queue.has_spent()
+    }
+
+    fn take_spent(&mut self) -> Vec<Bytes> {
+        self.queue.take_spent()
+    }
+
     fn set_compression(&mut self, enabled: bool) {
         if let Some(deflater) = &mut self.deflater {
             deflater.set_enabled(enabled);
@@ -447,9 +508,19 @@ impl<W: AsyncWrite + Unpin> Sink<Message> for FrameWriter<W> {
         sealed::Outlet::poll_flush_to(&mut *self, cx, target)
     }
 
-    /// Flushes, then ends the transport's writing side. No Close frame is sent.
+    /// Flushes, then ends the transport's writing side. No Close frame is sent. From the first poll on, no frame is
+    /// accepted any more.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match &mut self.alone {
+            Some(alone) if alone.end == End::Closed => return Poll::Ready(Ok(())),
+            Some(alone) => alone.end = End::Closing,
+            None => {}
+        }
         ready!(self.as_mut().poll_flush(cx))?;
-        sealed::Outlet::poll_shut(&mut *self, cx)
+        ready!(sealed::Outlet::poll_shut(&mut *self, cx))?;
+        if let Some(alone) = &mut self.alone {
+            alone.end = End::Closed;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 33] = [
     ("reader", &["error", "pool", "options", "frame", "deflate", "session"]),
     ("writer", &["error", "options", "frame", "deflate", "session", "entropy"]),
     // The halves.
-    ("shared", &["error", "options", "frame", "deflate", "session", "sync", "clock", "writer"]),
+    ("shared", &["error", "options", "frame", "deflate", "session", "sync", "clock", "entropy", "writer"]),
     ("prepared", &["frame", "deflate", "sync"]),
     (
         "write",

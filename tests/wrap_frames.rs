@@ -288,6 +288,7 @@ fn the_mark_counts_frames_as_they_would_be_on_the_wire() {
     assert_eq!(write.buffered(), 101);
     assert!(write.try_feed("").is_err());
     output.0.lock().unwrap().capacity = 1;
+    assert!(output.take_all().is_empty(), "the sink says that it has room");
     drive(write.feed("")).unwrap();
     assert_eq!(write.buffered(), 4);
 }

@@ -101,10 +101,12 @@ impl Deflater {
         self.enabled = enabled;
     }
 
-    /// Compresses the payload of a frame, if it belongs to a message that is to be compressed.
-    pub(crate) fn on_message(&mut self, message: &mut Message) -> io::Result<()> {
+    /// Compresses the payload of a frame, if it belongs to a message that is to be compressed. Gives the payload that
+    /// was replaced, since its destructor may be the caller's, and may not run under a lock.
+    pub(crate) fn on_message(&mut self, message: &mut Message) -> io::Result<Option<Bytes>> {
+        let mut replaced = None;
         if !message.is_data() {
-            return Ok(());
+            return Ok(replaced);
         }
         let first = message.opcode != Opcode::CONTINUATION;
         if first {
@@ -125,7 +127,7 @@ impl Deflater {
                 // Where later messages refer to this one, it must go out compressed.
                 let helps = self.sending.takeover || compressed.len() < message.payload.len();
                 if helps || !first || !message.fin {
-                    message.payload = compressed;
+                    replaced = Some(std::mem::replace(&mut message.payload, compressed));
                     message.rsv1 = first;
                 }
             }
@@ -136,7 +138,7 @@ impl Deflater {
                 self.release();
             }
         }
-        Ok(())
+        Ok(replaced)
     }
 
     fn compress(&mut self, payload: &[u8], fin: bool) -> io::Result<Bytes> {

@@ -40,7 +40,7 @@ impl Deflater {
         match *self {}
     }
 
-    pub(crate) fn on_message(&mut self, _: &mut Message) -> io::Result<()> {
+    pub(crate) fn on_message(&mut self, _: &mut Message) -> io::Result<Option<Bytes>> {
         match *self {}
     }
 }

@@ -73,7 +73,13 @@ pub(crate) struct Queue {
     /// How many vectored writes in a row wrote only their first slice.
     unvectored: u8,
     recycles: bool,
+    /// In a box, because most of the time there is none.
+    spent: Option<Box<Spent>>,
 }
+
+/// Payloads that have been written and are to be dropped where no lock is held: their destructors may be the caller's.
+#[derive(Debug, Default)]
+struct Spent(Vec<Bytes>);
 
 #[derive(Debug)]
 struct Masked {
@@ -308,8 +314,8 @@ impl Queue {
             if !large.rest().is_empty() {
                 break;
             }
-            if let Some(mut large) = self.large.pop_front() {
-                self.let_go(&mut large.payload);
+            if let Some(large) = self.large.pop_front() {
+                self.spend(large.payload);
             }
         }
         self.taken += left;
@@ -331,9 +337,29 @@ impl Queue {
         if let Some(masked) = self.masked.take() {
             pool::give_buffer(masked.bytes);
         }
-        for mut large in std::mem::take(&mut self.large) {
-            self.let_go(&mut large.payload);
+        for large in std::mem::take(&mut self.large) {
+            self.spend(large.payload);
         }
+    }
+
+    /// A payload has been written, or replaced by its compressed form. Where dropping it may run code of the caller, it is kept for
+    /// [`take_spent`](Self::take_spent).
+    pub(crate) fn spend(&mut self, mut payload: Bytes) {
+        self.let_go(&mut payload);
+        // One that has an owner is never unique.
+        if !payload.is_unique() {
+            self.spent.get_or_insert_default().0.push(payload);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_spent(&self) -> bool {
+        self.spent.is_some()
+    }
+
+    /// The payloads that are to be dropped.
+    pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
+        self.spent.take().map(|spent| spent.0).unwrap_or_default()
     }
 
     /// A payload has been written or copied. Unless its room is kept, it is left as it is.

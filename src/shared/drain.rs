@@ -57,7 +57,7 @@ impl<K: Outlet> Shared<K> {
         };
         let (wakes, flushed) = (signals.transport_wakes(), outlet.flushed());
         let mut cx = Context::from_waker(&self.transport_waker);
-        signals.begin_poll();
+        let polling = signals.begin_poll();
         let mut polled = poll(outlet, &mut cx);
         if sending.shut == Shut::Wanted && polled.is_ready() && outlet.flushed() == outlet.accepted() {
             // A transport that cannot be shut any more is as good as shut.
@@ -70,10 +70,13 @@ impl<K: Outlet> Shared<K> {
                 Poll::Pending => polled = Poll::Pending,
             }
         }
-        signals.end_poll();
+        drop(polling);
         if signals.transport_wakes() != wakes {
             after.wake_read = true;
             after.wake_writers = true;
+        }
+        if outlet.has_spent() {
+            after.take_spent(outlet);
         }
         let flushed_now = outlet.flushed();
         if flushed_now != flushed {
@@ -136,7 +139,7 @@ impl<K: Outlet> Shared<K> {
     pub(super) fn fail_writing(&self, sending: &mut Sending<K>, after: &mut After<K>, error: Error) {
         lock(&self.slots).ending().write_error = Some(error.clone());
         sending.failed = Some(error);
-        sending.waiting.clear();
+        sending.lose_waiting(after);
         self.signals.raise(Flags::WRITE_FAILED | Flags::CLOSED);
         after.wake_read = true;
         after.wake_writers = true;
@@ -197,6 +200,7 @@ impl<K: Outlet> Shared<K> {
         } else {
             Message::pong(Bytes::new())
         };
+        self.enter_ping(after, &beat);
         let _ = self.push(sending, after, &mut beat);
         if let Some(outlet) = &sending.outlet {
             sending.timers.on_beat(outlet.accepted());
@@ -230,7 +234,7 @@ impl<K: Outlet> Shared<K> {
             after.dropped().transport = Some(outlet);
         }
         sending.failed.get_or_insert(Error::Closed(None));
-        sending.waiting.clear();
+        sending.lose_waiting(after);
         sending.alarm.disarm();
         lock(&self.slots).over = true;
         self.signals.raise(Flags::STOP | Flags::CLOSED);

@@ -40,8 +40,8 @@ impl<K: Outlet> Shared<K> {
                 }
             }
         }
-        if let Some(close) = close {
-            let _ = self.push_close(sending, after, close);
+        if let Some(mut close) = close {
+            let _ = self.push_close(sending, after, &mut close);
         }
         if let Some(refused) = refused {
             sending.refused.get_or_insert(refused);
@@ -64,7 +64,11 @@ impl<K: Outlet> Shared<K> {
             return Err(sending.why_not_open());
         };
         let payload_len = message.payload.len();
-        let wire_len = match outlet.push(message) {
+        let pushed = outlet.push(message);
+        if outlet.has_spent() {
+            after.take_spent(outlet);
+        }
+        let wire_len = match pushed {
             Ok(wire_len) => wire_len,
             Err(error) => {
                 // No masking key could be drawn. What would follow this frame must not go out without it.
@@ -93,21 +97,16 @@ impl<K: Outlet> Shared<K> {
         &self,
         sending: &mut Sending<K>,
         after: &mut After<K>,
-        mut close: Message,
+        close: &mut Message,
     ) -> Result<usize, Error> {
         if sending.close_end.is_some() {
             return Ok(0);
         }
         let said = CloseFrame::parse(&close.payload).ok();
-        let wire_len = self.push(sending, after, &mut close)?;
+        let wire_len = self.push(sending, after, close)?;
         sending.close_end = sending.outlet.as_ref().map(|outlet| outlet.accepted());
         sending.open = None;
-        for (id, _) in sending.waiting.drain(..) {
-            if let Some(writer) = sending.writers.get_mut(id) {
-                writer.waiting = false;
-                writer.lost = true;
-            }
-        }
+        sending.lose_waiting(after);
         lock(&self.slots).ending().close_frames.sent = said;
         self.start_closing(sending, self.close_timeout);
         self.signals.raise(Flags::CLOSED | Flags::CLOSING);

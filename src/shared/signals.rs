@@ -5,7 +5,9 @@ use std::{
     task::{Wake, Waker},
 };
 
-use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock, thread_mark};
+use slab::Slab;
+
+use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, drop_all, lock, thread_mark, wake_all};
 
 /// The bits of one atomic.
 #[derive(Debug)]
@@ -57,10 +59,34 @@ pub(crate) struct Signals {
     table: Mutex<Table>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     read: Option<Waker>,
-    writers: Vec<(usize, Waker)>,
+    /// The writers that wait, in the order in which they began to.
+    writers: Slab<Waker>,
+    /// How often all writers were woken: the seats of earlier rounds are gone.
+    round: u64,
+}
+
+impl Table {
+    /// The waker in this seat, if it was not woken since.
+    fn seated(&mut self, seat: &Seat) -> Option<&mut Waker> {
+        if seat.round == self.round { self.writers.get_mut(seat.key) } else { None }
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        // No seat is of the first round before it is taken.
+        Self { read: None, writers: Slab::new(), round: 1 }
+    }
+}
+
+/// The place of one writer's waker in the table, so that nothing is searched for.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    round: u64,
+    key: usize,
 }
 
 impl Signals {
@@ -95,85 +121,94 @@ impl Signals {
         self.transport_wakes.load(Ordering::Acquire)
     }
 
-    /// The transport is going to be polled. A wake-up from inside of that only counts, since wakers must not run under
-    /// the lock that the transport is under. One from another thread runs them: that thread does not have the lock.
+    /// The transport is going to be polled, until the guard is dropped. A wake-up from inside of that only counts,
+    /// since wakers must not run under the lock that the transport is under. One from another thread runs them: that
+    /// thread does not have the lock. Whoever polls is to wake everybody after the unlock where the count of wake-ups
+    /// has changed.
     ///
     /// No order is needed: a thread always sees what it has stored itself.
     #[inline]
-    pub(crate) fn begin_poll(&self) {
+    pub(crate) fn begin_poll(&self) -> Polling<'_> {
         self.polled_by.store(thread_mark(), Ordering::Relaxed);
-    }
-
-    /// The transport was polled. Whoever did so is to wake everybody after the unlock where the count of wake-ups has
-    /// changed.
-    #[inline]
-    pub(crate) fn end_poll(&self) {
-        self.polled_by.store(0, Ordering::Relaxed);
+        Polling(self)
     }
 
     /// `Read` is about to wait. Gives the flags as they were before it said so.
     pub(crate) fn park_read(&self, waker: &Waker) -> u32 {
-        let mut table = lock(&self.table);
-        let known = table.read.as_ref().is_some_and(|known| known.will_wake(waker));
-        let replaced = if known { None } else { table.read.replace(waker.clone()) };
-        drop(table);
-        drop(replaced);
+        let is_known = lock(&self.table).read.as_ref().is_some_and(|known| known.will_wake(waker));
+        if !is_known {
+            // Cloned and dropped outside the lock: both run code of the executor.
+            let waker = waker.clone();
+            let replaced = lock(&self.table).read.replace(waker);
+            drop_all(replaced);
+        }
         self.raise(Flags::PARKED)
     }
 
     pub(crate) fn forget_read(&self) {
         let waker = lock(&self.table).read.take();
-        drop(waker);
+        drop_all(waker);
     }
 
-    /// Gives the waker that this one replaces. Dropping it may run anything, so not under a lock.
-    #[must_use]
-    pub(crate) fn park_writer(&self, id: usize, waker: &Waker) -> Option<Waker> {
-        let mut table = lock(&self.table);
-        let replaced = match table.writers.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, known)) if known.will_wake(waker) => None,
-            Some((_, known)) => Some(std::mem::replace(known, waker.clone())),
-            None => {
-                table.writers.push((id, waker.clone()));
-                None
-            }
-        };
-        self.raise(Flags::WAITERS);
-        replaced
-    }
-
-    pub(crate) fn forget_writer(&self, id: usize) {
-        if self.has(Flags::WAITERS) {
-            let mut forgotten = Vec::new();
+    /// A writer is about to wait. It must look again afterwards whether it has to.
+    pub(crate) fn park_writer(&self, seat: &mut Seat, waker: &Waker) {
+        let waker = waker.clone();
+        let replaced = {
             let mut table = lock(&self.table);
-            forgotten.extend(table.writers.extract_if(.., |(known, _)| *known == id));
-            drop(table);
+            let replaced = if let Some(seated) = table.seated(seat) {
+                Some(std::mem::replace(seated, waker))
+            } else {
+                *seat = Seat { round: table.round, key: table.writers.insert(waker) };
+                None
+            };
+            self.raise(Flags::WAITERS);
+            replaced
+        };
+        drop_all(replaced);
+    }
+
+    /// A writer waits no longer.
+    pub(crate) fn forget_writer(&self, seat: &Seat) {
+        if seat.round == 0 {
+            return;
         }
+        let forgotten = {
+            let mut table = lock(&self.table);
+            if table.seated(seat).is_some() { table.writers.try_remove(seat.key) } else { None }
+        };
+        drop_all(forgotten);
     }
 
     pub(crate) fn wake_read(&self) {
         let waker = lock(&self.table).read.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake_all(waker);
     }
 
     pub(crate) fn wake_writers(&self) {
         if self.has(Flags::WAITERS) {
-            let wakers = {
+            let writers = {
                 let mut table = lock(&self.table);
                 self.clear(Flags::WAITERS);
+                table.round += 1;
                 std::mem::take(&mut table.writers)
             };
-            for (_, waker) in wakers {
-                waker.wake();
-            }
+            wake_all(writers.into_iter().map(|(_, waker)| waker));
         }
     }
 
     fn wake_all(&self) {
         self.wake_read();
         self.wake_writers();
+    }
+}
+
+/// The transport is being polled.
+pub(crate) struct Polling<'a>(&'a Signals);
+
+impl Drop for Polling<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.polled_by.store(0, Ordering::Relaxed);
     }
 }
 
