@@ -167,7 +167,7 @@ mod files {
     #[test]
     fn of_servers_that_replace_an_abandoned_socket_at_once_one_has_it() {
         let folder = Folder::new("race");
-        for _ in 0..50 {
+        for _ in 0..500 {
             folder.abandon();
             let barrier = Arc::new(Barrier::new(4));
             let threads: Vec<_> = (0..4)
