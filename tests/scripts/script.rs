@@ -212,8 +212,8 @@ impl Step {
         let writer = usize::from(fin / 16);
         let step = match kind {
             220..=239 => Self::Flush(patience),
-            240..=247 => Self::Compress(jitter % 2 == 0),
-            248..=255 => Self::Renew,
+            240..=249 => Self::Compress(jitter % 2 == 0),
+            250..=255 => Self::Renew,
             _ => {
                 let (kind, content) = match kind {
                     0..=79 => (Kind::Binary, Content::Random),
@@ -310,7 +310,7 @@ impl Script {
             Box::pin(task.run(steps)) as Running<'_>
         });
         world.drive(tasks.collect(), &self.schedule)?;
-        // What was fed by writers that were then replaced goes out with this one.
+        // What the others have only fed goes out with this one.
         let last = Frame { kind: Kind::Pong, len: 3, content: Content::Random, fin: true, mask: true };
         let steps = vec![Step::Send(last, Way::Send, Patience(None))];
         world.drive(vec![Box::pin(Task::new(&world, write.clone()).run(steps))], &self.schedule)?;

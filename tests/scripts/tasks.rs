@@ -192,8 +192,8 @@ impl<'a, W: Writer> Task<'a, W> {
             let last = Frame { kind, len: 0, content: Content::Letters, fin: true, mask: true };
             self.send(last, Way::Feed, Patience(None)).await?;
         }
-        // What waits behind the message of another one is part of the test only as long as somebody has sent it.
-        self.flush(Patience(None)).await
+        // A clone may be dropped with frames that it has only fed.
+        if self.probe.is_none() { self.flush(Patience(None)).await } else { Ok(()) }
     }
 
     async fn step(&mut self, step: Step) -> Result<(), String> {
