@@ -53,13 +53,14 @@ pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<Arc<Async<TcpS
     .await?;
     // It may have gone again; whoever reads or writes will see.
     let _ = stream.get_ref().set_nodelay(true);
-    Ok(Arc::new(stream))
+    Ok(stream)
 }
 
 type Failure = (SocketAddr, io::Error);
 
-async fn attempt(address: SocketAddr) -> Result<Async<TcpStream>, Failure> {
-    let stream = Async::<TcpStream>::connect(address).await.map_err(|error| (address, error))?;
+async fn attempt(address: SocketAddr) -> Result<Arc<Async<TcpStream>>, Failure> {
+    let connected = async_net::TcpStream::connect(address).await;
+    let stream = Arc::<Async<TcpStream>>::from(connected.map_err(|error| (address, error))?);
     // On one machine, a socket whose own port happens to be the one it asks for connects to itself.
     match (stream.get_ref().local_addr(), stream.get_ref().peer_addr()) {
         (Ok(local), Ok(peer)) if local == peer => Err((address, io::ErrorKind::ConnectionRefused.into())),

@@ -20,8 +20,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 pub(super) async fn connect(path: &Path) -> Result<Arc<Async<UnixStream>>, Error> {
     let (mut pause, longest) = RETRY;
     loop {
-        match Async::<UnixStream>::connect(path).await {
-            Ok(stream) => return Ok(Arc::new(stream)),
+        match async_net::unix::UnixStream::connect(path).await {
+            Ok(stream) => return Ok(stream.into()),
             // The queue of the listener is full. Unlike TCP, a socket that does not block cannot stand in line.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 Timer::after(pause).await;
