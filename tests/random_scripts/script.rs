@@ -119,7 +119,6 @@ impl Settings {
             vectored: rng.bool(),
             read_fails_at: fails_at(rng),
             write_fails_at: fails_at(rng),
-            raw: self.raw(),
         };
         SharedPipe::new(manners, rng.fork(), promised)
     }

@@ -40,8 +40,6 @@ pub(crate) struct Manners {
     /// After so many bytes it fails, for the reader and for the writer.
     pub(crate) read_fails_at: usize,
     pub(crate) write_fails_at: usize,
-    /// Whether the writer may write behind its end: frames of the caller follow no rules.
-    pub(crate) raw: bool,
 }
 
 pub(crate) struct Pipe {
@@ -182,7 +180,7 @@ impl WriteEnd {
         if fails || pipe.reader_gone || pipe.killed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if pipe.ended && !pipe.manners.raw {
+        if pipe.ended {
             pipe.fault = Some("a write behind the end");
         }
         if pipe.hesitates(cx) {
