@@ -1,4 +1,4 @@
-//! A self-signed certificate among those that a client trusts: it identifies its own server, and nothing else.
+//! A self-signed certificate among those that a client or a server trusts: it identifies its owner, and nothing else.
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
@@ -13,18 +13,19 @@ use std::{
     sync::Arc,
 };
 
-use coro_websocket::{Error, Tls, TlsError, TlsVersion, connect};
-use futures::executor::block_on;
+use coro_websocket::{Error, Server, ServerOptions, ServerTls, Tls, TlsError, TlsVersion, connect};
+use futures::{executor::block_on, future::join};
 use net::{options, serve, switching};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{
     Certificate, PrivateKey, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
     server::{ClientHello, ResolvesServerCert},
     sign::{self, CertifiedKey, Signer, SigningKey},
 };
-use tls::{Authority, Identity, VERSIONS, server_config, server_params};
+use tls::{Authority, Identity, VERSIONS, client_params, server_config, server_params};
 
 /// What `openssl req -x509` makes: a certificate of a server that is marked as an authority.
 fn authority_params(names: &[&str]) -> CertificateParams {
@@ -132,15 +133,8 @@ fn other_certificate_with_the_same_name_or_key_is_refused() {
     let key = KeyPair::generate().unwrap();
     let params = authority_params(&["localhost"]);
     let certificate = params.self_signed(&key).unwrap();
-    let identity = |params: &CertificateParams, key: &KeyPair| {
-        let certificate = params.self_signed(key).unwrap();
-        Identity {
-            certificate: certificate.der().to_vec(),
-            certificate_pem: certificate.pem(),
-            key: key.serialize_der(),
-            key_pem: key.serialize_pem(),
-        }
-    };
+    let identity =
+        |params: &CertificateParams, key: &KeyPair| Identity::new(&params.self_signed(key).unwrap(), key);
     let trusted = Tls::default().web_roots(false).ca_pem(certificate.pem());
     let same_name = identity(&params, &KeyPair::generate().unwrap());
     let same_key = identity(&authority_params(&["localhost", "other"]), &key);
@@ -148,12 +142,7 @@ fn other_certificate_with_the_same_name_or_key_is_refused() {
     let issuer = Issuer::from_params(&params, &key);
     let signed_key = KeyPair::generate().unwrap();
     let signed = authority_params(&["localhost"]).signed_by(&signed_key, &issuer).unwrap();
-    let signed = Identity {
-        certificate: signed.der().to_vec(),
-        certificate_pem: signed.pem(),
-        key: signed_key.serialize_der(),
-        key_pem: signed_key.serialize_pem(),
-    };
+    let signed = Identity::new(&signed, &signed_key);
     for version in VERSIONS {
         for other in [&same_name, &same_key, &signed] {
             refusal(server_config(other, version, None, &[]), "localhost", trusted.clone());
@@ -162,6 +151,91 @@ fn other_certificate_with_the_same_name_or_key_is_refused() {
         let other = Tls::default().web_roots(false).ca_pem(Authority::new("other").pem());
         let text = refusal(server_config(&same_name, version, None, &[]), "localhost", other);
         assert!(text.contains("Tls::ca_file"), "{text}");
+    }
+}
+
+/// A self-signed certificate, and one for the same kind of peer that its key has signed.
+fn self_signed_and_signed(params: &CertificateParams, signed: &CertificateParams) -> (Identity, Identity) {
+    let (key, signed_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut params = params.clone();
+    params.distinguished_name.push(DnType::CommonName, "own");
+    let certificate = params.self_signed(&key).unwrap();
+    let signed = signed.signed_by(&signed_key, &Issuer::from_params(&params, &key)).unwrap();
+    (Identity::new(&certificate, &key), Identity::new(&signed, &signed_key))
+}
+
+/// Certificates that may not sign others: not marked as an authority, marked as none, or with a key for other purposes.
+fn no_authorities(params: &CertificateParams) -> [CertificateParams; 3] {
+    let mut marked = params.clone();
+    marked.is_ca = IsCa::ExplicitNoCa;
+    let mut key_usage = params.clone();
+    key_usage.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    key_usage.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    [params.clone(), marked, key_usage]
+}
+
+#[test]
+fn self_signed_certificate_that_is_no_authority_is_trusted_and_signs_for_no_other_server() {
+    for params in no_authorities(&server_params(&["localhost"])) {
+        let (own, signed) = self_signed_and_signed(&params, &server_params(&["localhost"]));
+        for version in VERSIONS {
+            open(server_config(&own, version, None, &[]), "localhost", trusting(&own)).unwrap();
+            let text = refusal(server_config(&signed, version, None, &[]), "localhost", trusting(&own));
+            assert!(text.contains("no trusted authority"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn certificate_that_is_neither_self_signed_nor_an_authority_is_trusted_for_nothing() {
+    let identity = Authority::new("not listed").sign(server_params(&["localhost"]));
+    let config = server_config(&identity, TlsVersion::Tls13, None, &[]);
+    let alone = open(config.clone(), "localhost", trusting(&identity)).unwrap_err().to_string();
+    assert!(alone.contains("no certificate authority is trusted"), "{alone}");
+    refusal(config, "localhost", trusting(&identity).ca_pem(Authority::new("other").pem()));
+}
+
+/// Whether a server that trusts these certificates lets this client in.
+fn lets_in(listed: &str, client: &Identity, version: TlsVersion) -> bool {
+    let authority = Authority::new("of the server");
+    let own = authority.sign(server_params(&["localhost"]));
+    let tls = ServerTls::pem(&*own.certificate_pem, &*own.key_pem).client_ca_pem(listed).versions([version]);
+    block_on(async {
+        let server = Server::bind("127.0.0.1:0", ServerOptions::default().tls(tls)).await.unwrap();
+        let tls = tls::trusting(&authority).client_cert_pem(&*client.certificate_pem, &*client.key_pem);
+        let options = options(server.local_addr().unwrap()).host("localhost").tls(tls);
+        let client = async {
+            // In TLS 1.3 a client hears of its refusal after the handshake.
+            let opened = connect(options).await.is_ok();
+            server.close();
+            opened
+        };
+        let (accepted, opened) = join(server.accept(), client).await;
+        accepted.unwrap().is_some() && opened
+    })
+}
+
+#[test]
+fn self_signed_certificate_of_a_client_is_trusted_for_exactly_itself_too() {
+    let mut authority = client_params();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut for_servers = authority.clone();
+    for_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let for_servers = Identity::self_signed(for_servers);
+    let (own, _) = self_signed_and_signed(&authority, &client_params());
+    let beside = format!("{}{}", Authority::new("other").pem(), own.certificate_pem);
+    for version in VERSIONS {
+        assert!(lets_in(&own.certificate_pem, &own, version));
+        assert!(lets_in(&beside, &own, version));
+        assert!(!lets_in(&own.certificate_pem, &Identity::self_signed(authority.clone()), version));
+        assert!(!lets_in(&for_servers.certificate_pem, &for_servers, version));
+    }
+    for params in no_authorities(&client_params()) {
+        let (own, signed) = self_signed_and_signed(&params, &client_params());
+        for version in VERSIONS {
+            assert!(lets_in(&own.certificate_pem, &own, version));
+            assert!(!lets_in(&own.certificate_pem, &signed, version));
+        }
     }
 }
 

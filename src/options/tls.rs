@@ -80,7 +80,8 @@ impl Tls {
     ///
     /// A self-signed certificate in it is trusted for exactly itself, whether it is marked as an authority (as
     /// `openssl req -x509` does) or not: a server that shows this certificate, and has its key, is trusted while the
-    /// certificate is valid and for the names in its `subjectAltName`.
+    /// certificate is valid and for the names in its `subjectAltName`. What may not sign others by its own account (basic
+    /// constraints, key usage) is no authority, whoever lists it.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca.push(Pem::File(path.into()));
@@ -208,15 +209,15 @@ impl ServerTls {
         Self { chain, key, client_ca: Vec::new(), client_may_be_anonymous: false, versions }
     }
 
-    /// Demands a certificate of each client, signed by one of the authorities in this PEM file. Default: none is
-    /// asked for. What a client showed is in [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates).
+    /// Demands a certificate of each client, signed by one of the authorities in this PEM file, or one of the self-signed
+    /// ones in it, each for exactly itself as with [`Tls::ca_file`]. Default: none is asked for. What a client showed is in [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates).
     #[must_use]
     pub fn client_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.client_ca.push(Pem::File(path.into()));
         self
     }
 
-    /// Demands a certificate of each client, signed by one of the authorities in this PEM text; otherwise as
+    /// Demands a certificate of each client that is trusted because of this PEM text; otherwise as
     /// [`client_ca_file`](Self::client_ca_file).
     #[must_use]
     pub fn client_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {

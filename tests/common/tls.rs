@@ -67,7 +67,7 @@ impl Authority {
 }
 
 impl Identity {
-    fn new(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
+    pub fn new(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
         Self {
             certificate: certificate.der().to_vec(),
             certificate_pem: certificate.pem(),

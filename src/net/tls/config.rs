@@ -24,7 +24,10 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 
-use super::trust::Trusted;
+use super::{
+    trust::{Listed, Trusted},
+    x509::Facts,
+};
 use crate::{
     error::{Quoted, TlsError},
     net::lane::Lane,
@@ -140,13 +143,14 @@ impl ServerConfigs {
         let judge = if tls.client_ca.is_empty() {
             None
         } else {
-            let mut roots = RootCertStore::empty();
-            add_authorities(&mut roots, &tls.client_ca)?;
-            Some(if tls.client_may_be_anonymous {
+            let (roots, listed) = authorities(RootCertStore::empty(), &tls.client_ca)?;
+            let authorities = if tls.client_may_be_anonymous {
                 AllowAnyAnonymousOrAuthenticatedClient::new(roots).boxed()
             } else {
                 AllowAnyAuthenticatedClient::new(roots).boxed()
-            })
+            };
+            let judge: Arc<dyn ClientCertVerifier> = Arc::new(Trusted { authorities, listed });
+            Some(judge)
         };
         let key = Arc::new(OnlyKey(Arc::new(CertifiedKey::new(chain, key))));
         let common = Arc::new(server_config(&versions, NoClientAuth::boxed(), &key)?);
@@ -326,23 +330,36 @@ fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if tls.system_roots {
         roots.add_trust_anchors(system_roots()?.iter().cloned());
     }
-    let listed = add_authorities(&mut roots, &tls.ca)?;
-    if roots.is_empty() {
-        return Err(unusable("no certificate authority is trusted"));
-    }
+    let (roots, listed) = authorities(roots, &tls.ca)?;
     Ok(Arc::new(Trusted { authorities: WebPkiVerifier::new(roots, None), listed }))
 }
 
-/// Adds the certificates of these files and texts, and returns them.
-fn add_authorities(roots: &mut RootCertStore, pems: &[Pem]) -> Result<Vec<Certificate>, TlsError> {
-    let mut added = Vec::new();
+/// Adds the authorities in these files and texts to those that are trusted, and gives the self-signed certificates in them.
+/// One that may sign no others is no authority: the library does not ask that of those that it is told to trust.
+fn authorities(mut roots: RootCertStore, pems: &[Pem]) -> Result<(RootCertStore, Listed), TlsError> {
+    let mut listed = Listed::default();
     for pem in pems {
         for certificate in certificates(pem)?.into_iter().map(Certificate) {
-            roots.add(&certificate).map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
-            added.push(certificate);
+            let mut store = RootCertStore::empty();
+            store.add(&certificate).map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
+            let facts = Facts::parse(&certificate.0);
+            let is_self_issued = facts.as_ref().is_some_and(|facts| facts.is_self_issued);
+            let is_authority = facts.is_none_or(|facts| facts.is_authority);
+            if is_self_issued || is_authority {
+                listed.subjects.extend(store.roots.iter().map(|root| root.subject().clone()));
+            }
+            if is_authority {
+                roots.roots.extend(store.roots);
+            }
+            if is_self_issued {
+                listed.certificates.push(certificate);
+            }
         }
     }
-    Ok(added)
+    if roots.is_empty() && listed.certificates.is_empty() {
+        return Err(unusable("no certificate authority is trusted"));
+    }
+    Ok((roots, listed))
 }
 
 fn web_roots() -> impl Iterator<Item = OwnedTrustAnchor> {

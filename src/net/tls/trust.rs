@@ -1,38 +1,43 @@
-//! Which servers a client trusts, and why it does not trust one, in words.
+//! Whom a client and a server trust, and why a client does not trust a server, in words.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use rustls::{
-    Certificate, CertificateError, DigitallySignedStruct, ServerName,
+    Certificate, CertificateError, DigitallySignedStruct, DistinguishedName, ServerName,
     client::{
         HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier, WebPkiVerifier, verify_server_name,
     },
-    server::ParsedCertificate,
+    server::{ClientCertVerified, ClientCertVerifier, ParsedCertificate},
 };
 
 use super::x509::Facts;
+use crate::options::Role;
 
-/// Trusts servers whose certificate is signed by an authority, or is itself one of those that the caller listed.
-pub(super) struct Trusted {
-    pub(super) authorities: WebPkiVerifier,
-    /// The certificates of the caller.
-    pub(super) listed: Vec<Certificate>,
+/// Trusts those whose certificate is signed by an authority, or is itself one of those that the caller listed.
+pub(super) struct Trusted<Authorities> {
+    pub(super) authorities: Authorities,
+    pub(super) listed: Listed,
 }
 
-impl Trusted {
-    /// Whether this is a self-signed certificate that the caller listed, valid now and for this name. The library
-    /// refuses one that is marked as an authority, which is what `openssl req -x509` makes: as a leaf of itself it is
-    /// trusted here, and nothing that it has signed is trusted because of this.
-    fn check_listed(
-        &self,
-        certificate: &Certificate,
-        name: &ServerName,
-        now: SystemTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let facts = Facts::parse(&certificate.0).filter(|facts| facts.is_self_issued);
-        let Some(facts) = facts.filter(|_| self.listed.contains(certificate)) else {
-            return Err(CertificateError::UnknownIssuer.into());
-        };
+/// What the caller listed as trusted.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// The certificates that are self-signed.
+    pub(super) certificates: Vec<Certificate>,
+    /// Whose they are, and the authorities among them.
+    pub(super) subjects: Vec<DistinguishedName>,
+}
+
+impl Listed {
+    fn contains(&self, certificate: &Certificate) -> bool {
+        self.certificates.contains(certificate)
+    }
+
+    /// Whether a certificate of the list is valid now, and for this kind of peer. The library refuses one that is marked as
+    /// an authority, which is what `openssl req -x509` makes: as a leaf of itself it is trusted here, and nothing that it
+    /// has signed is trusted because of this.
+    fn check(certificate: &Certificate, peer: Role, now: SystemTime) -> Result<(), rustls::Error> {
+        let facts = Facts::parse(&certificate.0).ok_or(CertificateError::BadEncoding)?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH);
         let now = now.ok().and_then(|now| i64::try_from(now.as_secs()).ok());
         let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
@@ -42,16 +47,19 @@ impl Trusted {
         if now > facts.validity.1 {
             return Err(CertificateError::Expired.into());
         }
-        if !facts.is_for_servers {
+        let is_for_peer = match peer {
+            Role::Server => facts.is_for_servers,
+            Role::Client => facts.is_for_clients,
+        };
+        if !is_for_peer {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        // Refuses unknown critical extensions as well.
-        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-        Ok(ServerCertVerified::assertion())
+        // Refuses unknown critical extensions.
+        ParsedCertificate::try_from(certificate).map(drop)
     }
 }
 
-impl ServerCertVerifier for Trusted {
+impl ServerCertVerifier for Trusted<WebPkiVerifier> {
     fn verify_server_cert(
         &self,
         end_entity: &Certificate,
@@ -61,15 +69,14 @@ impl ServerCertVerifier for Trusted {
         ocsp: &[u8],
         now: SystemTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.authorities.verify_server_cert(end_entity, intermediates, name, scts, ocsp, now);
-        verified.or_else(|error| match &error {
-            rustls::Error::InvalidCertificate(CertificateError::Other(other))
-                if other.to_string() == "CaUsedAsEndEntity" && self.listed.contains(end_entity) =>
-            {
-                self.check_listed(end_entity, name, now).map_err(|error| explain(error, end_entity, name))
-            }
-            _ => Err(explain(error, end_entity, name)),
-        })
+        let verified = if self.listed.contains(end_entity) {
+            Listed::check(end_entity, Role::Server, now)
+                .and_then(|()| verify_server_name(&ParsedCertificate::try_from(end_entity)?, name))
+                .map(|()| ServerCertVerified::assertion())
+        } else {
+            self.authorities.verify_server_cert(end_entity, intermediates, name, scts, ocsp, now)
+        };
+        verified.map_err(|error| explain(error, end_entity, name))
     }
 
     fn verify_tls12_signature(
@@ -90,6 +97,28 @@ impl ServerCertVerifier for Trusted {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let verified = self.authorities.verify_tls13_signature(message, certificate, signature);
         verified.map_err(|error| explain_key(error, certificate))
+    }
+}
+
+impl ClientCertVerifier for Trusted<Arc<dyn ClientCertVerifier>> {
+    fn client_auth_mandatory(&self) -> bool {
+        self.authorities.client_auth_mandatory()
+    }
+
+    fn client_auth_root_subjects(&self) -> &[DistinguishedName] {
+        &self.listed.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &Certificate,
+        intermediates: &[Certificate],
+        now: SystemTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if self.listed.contains(end_entity) {
+            return Listed::check(end_entity, Role::Client, now).map(|()| ClientCertVerified::assertion());
+        }
+        self.authorities.verify_client_cert(end_entity, intermediates, now)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -16,10 +17,15 @@ const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
+const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
+/// The bit of the first byte of a key's usage that lets it sign certificates.
+const KEY_CERT_SIGN: u8 = 1 << 2;
 
 /// What a certificate says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,8 +40,11 @@ pub(super) struct Facts {
     pub(super) rsa_bits: Option<usize>,
     /// Its alternative names: host names and addresses. `None`: it has no such extension.
     pub(super) names: Option<Vec<String>>,
-    /// Whether it may identify a server.
+    /// Whether it may identify a server, and whether a client.
     pub(super) is_for_servers: bool,
+    pub(super) is_for_clients: bool,
+    /// Whether it may sign other certificates.
+    pub(super) is_authority: bool,
 }
 
 impl Facts {
@@ -62,6 +71,9 @@ impl Facts {
             rsa_bits,
             names: None,
             is_for_servers: true,
+            is_for_clients: true,
+            // The first version cannot say so: those who sign themselves are taken for one.
+            is_authority: version == 1 && issuer.0 == subject.0,
         };
         // Unique identifiers may come before.
         while !tbs.0.is_empty() {
@@ -74,6 +86,7 @@ impl Facts {
     }
 
     fn read_extensions(&mut self, mut extensions: Der<'_>) -> Option<()> {
+        let mut may_sign = true;
         while !extensions.0.is_empty() {
             let mut extension = extensions.take(SEQUENCE)?;
             let kind = extension.take(OBJECT_IDENTIFIER)?;
@@ -87,15 +100,25 @@ impl Facts {
                 SUBJECT_ALT_NAME => self.names = Some(alternative_names(value.only(SEQUENCE)?)?),
                 EXTENDED_KEY_USAGE => {
                     let mut usages = value.only(SEQUENCE)?;
-                    self.is_for_servers = false;
+                    (self.is_for_servers, self.is_for_clients) = (false, false);
                     while !usages.0.is_empty() {
-                        let usage = usages.take(OBJECT_IDENTIFIER)?;
-                        self.is_for_servers |= usage.0 == SERVER_AUTH || usage.0 == ANY_USAGE;
+                        let usage = usages.take(OBJECT_IDENTIFIER)?.0;
+                        self.is_for_servers |= usage == SERVER_AUTH || usage == ANY_USAGE;
+                        self.is_for_clients |= usage == CLIENT_AUTH || usage == ANY_USAGE;
                     }
+                }
+                BASIC_CONSTRAINTS => {
+                    let is_authority = value.only(SEQUENCE)?.take_if(BOOLEAN);
+                    self.is_authority = is_authority.is_some_and(|value| value.0 != [0]);
+                }
+                KEY_USAGE => {
+                    let (_unused_bits, usages) = value.only(BIT_STRING)?.0.split_first()?;
+                    may_sign = usages.first().is_some_and(|bits| bits & KEY_CERT_SIGN != 0);
                 }
                 _ => {}
             }
         }
+        self.is_authority &= may_sign;
         Some(())
     }
 }
@@ -254,6 +277,8 @@ mod tests {
             rsa_bits: None,
             names: Some(vec!["localhost".into(), "::1".into()]),
             is_for_servers: false,
+            is_for_clients: true,
+            is_authority: false,
         };
         assert_eq!(facts, expected);
         for len in 0..certificate.der().len() {
