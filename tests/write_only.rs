@@ -172,7 +172,9 @@ fn writer_that_is_blocked_is_told_within_the_limit_however_the_reader_is_left_al
     };
     thread::scope(|scope| {
         for reader in [Reader::NeverPolled, Reader::Dropped, Reader::GivenUp] {
-            ROLES.map(|role| scope.spawn(move || test(role, reader)));
+            for role in ROLES {
+                scope.spawn(move || test(role, reader));
+            }
         }
     });
 }
