@@ -19,7 +19,7 @@ use std::{
 use allocation_counter::measure;
 use common::{
     drive::{drive, now},
-    wire::{self, Form},
+    wire,
 };
 use coro_websocket::{FrameReader, Message, Role, StreamExt, WrapOptions, wrap_io};
 use futures::{AsyncRead, io::sink};
@@ -158,7 +158,7 @@ fn a_compressed_frame_takes_a_small_multiple_of_what_has_been_inflated() {
     warm();
     for role in ROLES {
         for sent in [1, 20 * KIB, 44 * KIB] {
-            let mut bytes = wire::header(0xC2, Form::Bits64, 16 * MIB as u64, wire::key_to(role));
+            let mut bytes = wire::header(0xC2, wire::Form::Bits64, 16 * MIB as u64, wire::key_to(role));
             // Stored blocks: what comes in comes out.
             let mut payload = Vec::new();
             while payload.len() < sent {
