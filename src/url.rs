@@ -68,6 +68,7 @@ pub(crate) fn parse_place(text: &str) -> Result<(WsUrl, bool), Error> {
 fn parse_listening(text: &str) -> Result<(WsUrl, bool), Fault> {
     if text.contains("://") {
         let url = parse_parts(text, 0)?;
+        check_listening_host(&url.host, url.port)?;
         return match (&url.username, url.pathname.contains('?')) {
             (None, false) => Ok((url, true)),
             (Some(_), _) => fault(UrlError::Userinfo, "it cannot have a user name"),
@@ -76,7 +77,13 @@ fn parse_listening(text: &str) -> Result<(WsUrl, bool), Fault> {
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     if text.contains(['/', '?', '@']) {
-        return fault(UrlError::Host, "it is neither \"host:port\" nor a ws:// or wss:// URL");
+        let why = "it is neither \"host:port\" nor a ws:// or wss:// URL; a unix socket is written as a Path";
+        return fault(UrlError::Host, why);
+    }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if host.is_empty() || host == "*" || port.is_empty() && is_number(text) {
+        let port = [port, text].into_iter().find(|port| is_number(port)).unwrap_or("8080");
+        return fault(UrlError::Host, describe_all_interfaces(port));
     }
     if port.is_empty() || port.contains(']') {
         let host = if port.is_empty() { host } else { text };
@@ -85,12 +92,40 @@ fn parse_listening(text: &str) -> Result<(WsUrl, bool), Fault> {
             format!("it has no port; write {}", Quoted(format!("{host}:8080").as_bytes())),
         );
     }
+    check_listening_host(host, port)?;
+    Ok((parse_parts(&format!("ws://{text}"), 0)?, false))
+}
+
+/// Reads the name or address of a host that a server listens on.
+pub(crate) fn parse_listening_host(host: &str, port: u16) -> Result<String, Error> {
+    let checked = check_listening_host(host, port);
+    checked.map_err(|(error, why)| {
+        let place = format!("invalid address {} to listen on", Quoted(format!("{host}:{port}").as_bytes()));
+        Error::url(error, format!("{place}: {why}"))
+    })?;
+    parse_host(host)
+}
+
+fn check_listening_host(host: &str, port: impl fmt::Display) -> Result<(), Fault> {
     if host.is_empty() || host == "*" {
-        let write = |host: &str| Quoted(format!("{host}:{port}").as_bytes()).to_string();
-        let why = format!("for all interfaces write {} (IPv4) or {} (IPv6)", write("0.0.0.0"), write("[::]"));
+        return fault(UrlError::Host, describe_all_interfaces(port));
+    }
+    if host.contains(':') && host.contains('%') {
+        let why = "an IPv6 address with a zone is written as a SocketAddrV6 with this scope";
         return fault(UrlError::Host, why);
     }
-    Ok((parse_parts(&format!("ws://{text}"), 0)?, false))
+    let has_port = host.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port && host.parse::<std::net::Ipv6Addr>().is_err() {
+        return fault(UrlError::Host, "the host has a port of its own");
+    }
+    if host.contains("://") {
+        return fault(UrlError::Host, "a URL is given as one text, with its port in it");
+    }
+    Ok(())
+}
+
+fn describe_all_interfaces(port: impl fmt::Display) -> String {
+    format!("for all interfaces write \"0.0.0.0:{port}\" (IPv4) or \"[::]:{port}\" (IPv6)")
 }
 
 /// The part of a URL that is wrong, and the explanation without the URL.
@@ -201,7 +236,11 @@ fn describe_host(host: &str, error: ParseError) -> String {
 fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
     let meant = |rest: &str, tls: bool| {
         let scheme = if tls { "wss" } else { "ws" };
-        let url = format!("{scheme}://{}", hide_secrets(rest.trim_start_matches('/')));
+        let rest = rest.trim_start_matches('/');
+        let url = match rest.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => format!("{scheme}://[{address}]"),
+            Err(_) => format!("{scheme}://{}", hide_secrets(rest)),
+        };
         format!("did you mean {}?", Quoted(url.as_bytes()))
     };
     let is_scheme = |text: &str| {
@@ -212,6 +251,11 @@ fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
         return fault(UrlError::Syntax, "it is empty");
     }
     let Some((scheme, rest)) = text.split_once(':') else {
+        for (start, tls) in [("ws//", false), ("wss//", true)] {
+            if let Some(rest) = text.strip_prefix(start) {
+                return fault(UrlError::Syntax, format!("it has no colon; {}", meant(rest, tls)));
+            }
+        }
         return fault(UrlError::Syntax, format!("it has no scheme; {}", meant(text, false)));
     };
     let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -220,6 +264,9 @@ fn split_scheme(text: &str) -> Result<(bool, &str), Fault> {
         scheme @ ("http" | "https") => {
             let why = format!("the scheme is \"{scheme}\"; {}", meant(rest, scheme == "https"));
             return fault(UrlError::Scheme, why);
+        }
+        "unix" | "ws+unix" | "wss+unix" | "http+unix" => {
+            return fault(UrlError::Scheme, "the path of a unix socket is no URL; use Options::path");
         }
         _ if !is_scheme(scheme) => {
             return fault(UrlError::Syntax, format!("it has no scheme; {}", meant(text, false)));

@@ -192,6 +192,10 @@ fn urls(texts: &mut Texts) {
         "ws://j%3Ae:secret@h/",
         "ws://joe:secret%0A@h/",
         "ws://@h/",
+        "::1",
+        "wss//h/",
+        "ws+unix:///run/chat.socket",
+        "unix:/run/chat.socket",
     ] {
         texts.add(&format!("{url:?}"), &parse_url(url).unwrap_err());
     }
@@ -202,6 +206,12 @@ fn places(texts: &mut Texts) {
     for place in [
         "*:9121",
         ":9122",
+        "9122",
+        "*",
+        "",
+        "ws://*:9121",
+        "[fe80::1%eth0]:80",
+        "/run/chat.socket",
         "example.com",
         "[::1]",
         "localhost:",
@@ -214,6 +224,11 @@ fn places(texts: &mut Texts) {
         "localhost:80/chat",
         "wss://127.0.0.1:0",
     ] {
+        let bound = block_on(Server::bind(place, ServerOptions::default()));
+        texts.add(&format!("{place:?}"), &bound.map(drop).unwrap_err());
+    }
+    for place in [("*", 9121), ("", 9122), ("fe80::1%eth0", 80), ("localhost:80", 80), ("ws://localhost", 80)]
+    {
         let bound = block_on(Server::bind(place, ServerOptions::default()));
         texts.add(&format!("{place:?}"), &bound.map(drop).unwrap_err());
     }
@@ -231,6 +246,7 @@ fn options(texts: &mut Texts) {
         ("host \"\"", Options::default().host("")),
         ("host \"h:80\"", Options::default().host("h:80")),
         ("host \"ws://h/\"", Options::default().host("ws://joe:secret@h/")),
+        ("header \"Authorization: Bearer secret\"", host().header("Authorization: Bearer secret", "x")),
         ("host \"fe80::1%eth0\"", Options::default().host("fe80::1%eth0")),
         ("port 0", host().port(0)),
         ("pathname \"/a b\"", host().pathname("/a b")),

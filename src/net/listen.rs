@@ -16,7 +16,7 @@ use crate::{
     options::{Addresses, Place, ServerOptions},
     seats::Seat,
     socket::Socket,
-    url::parse_place,
+    url::{parse_listening_host, parse_place},
 };
 
 #[cfg(unix)]
@@ -58,7 +58,7 @@ pub(crate) async fn bind(
         let target = match place {
             Place::Unix(path) => Target::Unix(path),
             Place::Socket(address) => Target::Tcp(address.to_string(), vec![*address]),
-            Place::Name(host, port) => look_up(host, *port).await?,
+            Place::Name(host, port) => look_up(&parse_listening_host(host, *port)?, *port).await?,
             Place::Text(text) => {
                 let (url, is_url) = parse_place(text)?;
                 match (is_url, url.tls) {
