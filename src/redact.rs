@@ -6,6 +6,8 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
+use crate::handshake::headers::is_token;
+
 /// The most bytes of a body or of a header's value that are shown.
 const SHOWN: usize = 200;
 
@@ -36,8 +38,31 @@ impl DerefMut for HeaderLines {
 
 impl fmt::Debug for HeaderLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(|(name, value)| (name, Value { name, value }))).finish()
+        let lines = self.iter().map(|(name, value)| (Name(name), Value { name, value }));
+        f.debug_list().entries(lines).finish()
     }
+}
+
+/// The name of a header, into which a caller may have put its value.
+struct Name<'a>(&'a str);
+
+impl fmt::Debug for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hide_in_name(self.0).fmt(f)
+    }
+}
+
+/// The name of a header; a malformed one without what follows the name of a secret header.
+pub(crate) fn hide_in_name(name: &str) -> Cow<'_, str> {
+    match find_secret_in(name).and_then(|end| name.get(..end)) {
+        Some(start) => format!("{start}{HIDDEN}").into(),
+        None => name.into(),
+    }
+}
+
+/// Where the name of a secret header ends in a malformed name.
+fn find_secret_in(name: &str) -> Option<usize> {
+    if is_token(name.trim()) { None } else { find_secret_name(name.as_bytes()) }
 }
 
 /// The value of a header with this name.
@@ -48,8 +73,9 @@ struct Value<'a> {
 
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A caller may have misspelt the name with white space around it.
-        if SECRET.iter().any(|secret| self.name.trim().eq_ignore_ascii_case(secret)) {
+        // A caller may have misspelt the name with white space around it, or with a colon.
+        let is_secret = SECRET.iter().any(|secret| self.name.trim().eq_ignore_ascii_case(secret));
+        if is_secret || find_secret_in(self.name).is_some() {
             return f.write_str(HIDDEN);
         }
         Excerpt(hide_userinfo(self.value).as_bytes()).fmt(f)
@@ -175,15 +201,25 @@ mod tests {
 
     #[test]
     fn values_of_secret_headers_are_hidden_in_any_case() {
-        for name in ["Authorization", "PROXY-AUTHORIZATION", "cookie", "Set-Cookie", " Cookie\t"] {
+        for name in [
+            "Authorization",
+            "PROXY-AUTHORIZATION",
+            "cookie",
+            "Set-Cookie",
+            " Cookie\t",
+            "Cookie:",
+            "Authorization: Bearer secret",
+        ] {
             let lines = HeaderLines(vec![(name.to_owned(), "secret".to_owned())]);
             assert!(!format!("{lines:?}{lines:#?}").contains("secret"), "{lines:?}");
         }
         let lines = HeaderLines(vec![
             ("Location".to_owned(), "https://user:secret@host/".to_owned()),
             ("X".to_owned(), "a@b".to_owned()),
+            ("Cookie-Policy".to_owned(), "c".to_owned()),
         ]);
-        assert_eq!(format!("{lines:?}"), r#"[("Location", "https://…@host/"), ("X", "a@b")]"#);
+        let shown = r#"[("Location", "https://…@host/"), ("X", "a@b"), ("Cookie-Policy", "c")]"#;
+        assert_eq!(format!("{lines:?}"), shown);
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
             let lines = hide_in_head(received);
             let sent = lines.concat();
             let sent = Quoted(&sent);
-            match guess_protocol(received) {
+            let is_http = || begins_http(error, received, head == "answer").then_some("HTTP");
+            match guess_protocol(received).or_else(is_http) {
                 Some("TLS") if head == "answer" => {
                     format!("the server speaks TLS on this port, use a wss:// URL; it sent {sent}")
                 }
@@ -66,6 +67,20 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
         }
         other => other.to_string(),
     }
+}
+
+/// Whether these bytes begin an answer or a request in HTTP, as far as they go.
+fn begins_http(error: HandshakeError, received: &[u8], is_answer: bool) -> bool {
+    if is_answer {
+        return b"HTTP/".starts_with(received);
+    }
+    let received = received.trim_ascii_start();
+    let method_len = received.iter().position(|&byte| byte == b' ').unwrap_or(received.len());
+    let (method, target) = received.split_at(method_len);
+    method.iter().all(u8::is_ascii_uppercase)
+        && (error == HandshakeError::NoHead
+            || target.starts_with(b" /")
+            || target.windows(5).any(|part| part == b"HTTP/"))
 }
 
 /// The index of the first line that is no header, of a head whose first line is well-formed.
@@ -238,4 +253,32 @@ fn list(texts: &[String]) -> String {
     let shown: Vec<_> = texts.iter().take(SHOWN).map(|text| Quoted(text.as_bytes()).to_string()).collect();
     let more = if texts.len() > SHOWN { format!(" and {} more", texts.len() - SHOWN) } else { String::new() };
     format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_that_ends_anywhere_in_the_middle_is_no_other_protocol() {
+        let limits = HeadLimits { max_len: 1 << 10, max_headers: 10 };
+        for (peer, head) in [
+            (Role::Client, "GET / HTTP/1.1\r\nHost: h\r\n"),
+            (Role::Client, "\r\nDELETE /chat HTTP/1.1\r\nHost: h\r\n"),
+            (Role::Client, "GET ws://h/ HTTP/1.1\r\nHost: h\r\n"),
+            (Role::Server, "HTTP/1.1 404 Not Found\r\nDate: x\r\n"),
+        ] {
+            for len in 1..=head.len() {
+                let text = explain_head(HandshakeError::NoHead, &head.as_bytes()[..len], limits, peer);
+                assert!(text.contains("closed the connection in the middle of its"), "{text}");
+            }
+        }
+        let malformed = |head: &[u8]| explain_head(HandshakeError::Malformed, head, limits, Role::Client);
+        let text = malformed(b"PATCH /chat HTTP/1.1\r\nno header\r\n");
+        assert!(text.contains("malformed line \"no header"), "{text}");
+        for strange in [&b"EHLO client\r\n"[..], b"\0\0\0", b"quit\r\n"] {
+            let text = malformed(strange);
+            assert!(text.contains("did not send HTTP"), "{text}");
+        }
+    }
 }

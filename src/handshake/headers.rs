@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::{
     error::{Error, OptionsError, Quoted},
-    redact::HeaderLines,
+    redact::{HeaderLines, hide_in_name},
 };
 
 /// The headers of a request or response, in order, with duplicates, and with names in the case that they had
@@ -101,9 +101,9 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// The text of a value. Lines that were folded become one, with a space for each line end
+/// The text of a value or a reason phrase. Lines that were folded become one, with a space for each line end
 /// ([RFC 9112 §5.2](https://www.rfc-editor.org/rfc/rfc9112#section-5.2)).
-fn parse_value(bytes: &[u8]) -> String {
+pub(super) fn parse_value(bytes: &[u8]) -> String {
     let text = match str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
@@ -146,8 +146,10 @@ pub(crate) fn check_headers(headers: &[(String, String)]) -> Result<(), Error> {
         let quoted = Quoted(name.as_bytes());
         if !is_token(name) {
             let what = describe_char(name.chars().find(|c| !is_token(c.encode_utf8(&mut [0; 4]))));
-            let text =
-                format!("the header name {quoted} {what}; a name has letters, digits and !#$%&'*+-.^_`|~");
+            let text = format!(
+                "the header name {} {what}; a name has letters, digits and !#$%&'*+-.^_`|~",
+                Quoted(hide_in_name(name).as_bytes())
+            );
             Err(Error::options(OptionsError::Header, text))
         } else if !is_value(value) {
             let what = describe_char(value.chars().find(|c| !is_value(c.encode_utf8(&mut [0; 4]))));

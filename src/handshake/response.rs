@@ -12,7 +12,7 @@ use crate::{
 use super::{
     extension::parse_extensions,
     head::Head,
-    headers::{Headers, check_headers},
+    headers::{Headers, check_headers, parse_value},
 };
 
 /// What a server answered: 101, or a refusal with its body. `Debug` shows the first 200 bytes of the body as text, and not
@@ -141,9 +141,17 @@ impl Response {
         let (Some(code @ 100..), Some(minor)) = (parsed.code, parsed.version) else {
             return Err(HandshakeError::Malformed);
         };
+        // The parser gives none that is not ASCII, which RFC 9112 §4 allows.
+        let reason = parsed.reason.filter(|reason| !reason.is_empty()).map_or_else(
+            || {
+                let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+                parse_value(line.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default().trim_ascii_end())
+            },
+            str::to_owned,
+        );
         Ok(Self {
             code,
-            reason: parsed.reason.unwrap_or("").to_owned(),
+            reason,
             version: (1, minor),
             headers: Headers::from_parsed(parsed.headers),
             body: BodyBytes::default(),
@@ -398,6 +406,11 @@ mod tests {
         let response =
             parse(&["HTTP/1.0 404 Not  Found", "A: 1", "a: 2", "Sec-WebSocket-Protocol: chat"]).unwrap();
         assert_eq!((response.code(), response.reason(), response.version()), (404, "Not  Found", (1, 0)));
+        for (line, reason) in
+            [("HTTP/1.1 403 déjà vu", "déjà vu"), ("HTTP/1.1 403 ", ""), ("HTTP/1.1 403", "")]
+        {
+            assert_eq!(parse(&[line]).unwrap().reason(), reason);
+        }
         assert_eq!(response.headers().get_all("A").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(
             (response.header("a"), response.subprotocol(), response.body()),
