@@ -134,7 +134,7 @@ impl Partial {
 
     /// A frame was reported instead of yielded. Without it, or with text that is none, its message is not whole. A whole
     /// message in the middle of another one does that no harm.
-    fn on_reported(&mut self, error: ProtocolError, frame: &Message) {
+    pub(crate) fn on_reported(&mut self, error: ProtocolError, frame: &Message) {
         let whole = error == ProtocolError::MessageInterleaved && frame.fin;
         if !frame.opcode.is_control() && !whole {
             self.forget(frame.fin);
@@ -153,8 +153,27 @@ impl Partial {
         Error::violation(error, text)
     }
 
+    /// A frame was read and thrown away.
+    pub(crate) fn on_thrown_away(&mut self, opcode: Opcode, fin: bool) {
+        if opcode.is_control() {
+            return;
+        }
+        if let Some(rules) = &mut self.rules {
+            let thrown_away = Message { opcode, fin, ..Message::default() };
+            // A frame that is part of no message does not end the one that is open either.
+            if rules.on_frame(&Header::of(&thrown_away, None), false).is_err() {
+                if !rules.is_open() {
+                    self.forget(true);
+                }
+                return;
+            }
+            rules.end_frame(fin);
+        }
+        self.forget(fin);
+    }
+
     /// A frame of data was not taken; `fin`: it was the last of its message.
-    pub(crate) fn forget(&mut self, fin: bool) {
+    fn forget(&mut self, fin: bool) {
         self.opcode = None;
         self.bytes = Vec::new();
         self.skips = !fin;

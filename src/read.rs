@@ -211,16 +211,16 @@ impl<S: Source, K: Outlet> Read<S, K> {
     /// ```
     pub async fn drive(&mut self) -> Result<(), Error> {
         loop {
-            let thrown_away = match poll_fn(|cx| self.poll_frame(cx)).await {
-                Some(Ok(())) => self.source.as_ref().map(|source| (source.view().opcode, source.view().fin)),
-                Some(Err(Error::Reported { frame, .. })) => Some((frame.opcode, frame.fin)),
+            match poll_fn(|cx| self.poll_frame(cx)).await {
+                Some(Ok(())) => {
+                    if let Some(source) = &self.source {
+                        let FrameView { opcode, fin, .. } = source.view();
+                        self.partial.on_thrown_away(opcode, fin);
+                    }
+                }
+                Some(Err(Error::Reported { error, frame })) => self.partial.on_reported(error, &frame),
                 Some(Err(error)) => return Err(error),
                 None => return Ok(()),
-            };
-            if let Some((opcode, fin)) = thrown_away
-                && opcode.is_data()
-            {
-                self.partial.forget(fin);
             }
         }
     }

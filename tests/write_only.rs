@@ -108,19 +108,41 @@ fn drive_answers_pings_and_sends_what_was_fed() {
 
 #[test]
 fn drive_that_is_dropped_leaves_no_half_message_behind() {
-    let ((mut read, _write), mut far) = alone(1 << 20, WrapOptions::client());
-    // Begun before, thrown away, ended after; begun and thrown away, ended after.
-    for (before, during) in [(Some(wire::FIRST_TEXT), wire::NEXT), (None, wire::FIRST_TEXT)] {
-        if let Some(first) = before {
-            far.put(&wire::to(Role::Client, first, "begun "));
-            assert!(now(read.messages().next()).is_pending());
+    for checks in [Checks::Strict, Checks::Report, Checks::Off] {
+        let ((mut read, _write), mut far) = alone(1 << 20, WrapOptions::client().checks(checks));
+        // Begun before, thrown away, ended after; begun and thrown away, ended after; begun before, its end thrown away.
+        for (before, during, after) in [
+            (Some(wire::FIRST_TEXT), wire::NEXT, Some(wire::LAST)),
+            (None, wire::FIRST_TEXT, Some(wire::LAST)),
+            (Some(wire::FIRST_TEXT), wire::LAST, None),
+        ] {
+            if let Some(first) = before {
+                far.put(&wire::to(Role::Client, first, "begun "));
+                assert!(now(read.messages().next()).is_pending());
+            }
+            far.put(&wire::to(Role::Client, during, "lost "));
+            assert!(now(read.drive()).is_pending());
+            if let Some(last) = after {
+                far.put(&wire::to(Role::Client, last, "end"));
+            }
+            far.put(&wire::to(Role::Client, wire::TEXT, "whole"));
+            let next = drive(read.messages().next()).unwrap().unwrap();
+            assert_eq!(next, Data::Text("whole".into()), "{checks:?} {before:?} {during}");
         }
-        far.put(&wire::to(Role::Client, during, "lost "));
+    }
+}
+
+#[test]
+fn message_between_the_fragments_that_drive_throws_away_does_not_end_theirs() {
+    for checks in [Checks::Report, Checks::Off] {
+        let ((mut read, _write), mut far) = alone(1 << 20, WrapOptions::client().checks(checks));
+        far.put(&wire::to(Role::Client, wire::FIRST_TEXT, "begun "));
+        far.put(&wire::to(Role::Client, wire::TEXT, "between"));
         assert!(now(read.drive()).is_pending());
         far.put(&wire::to(Role::Client, wire::LAST, "end"));
         far.put(&wire::to(Role::Client, wire::TEXT, "whole"));
         let next = drive(read.messages().next()).unwrap().unwrap();
-        assert_eq!(next, Data::Text("whole".into()), "{before:?}");
+        assert_eq!(next, Data::Text("whole".into()), "{checks:?}");
     }
 }
 
