@@ -110,7 +110,12 @@ impl Heartbeat {
     /// Signs of life are received bytes, and bytes that the transport takes after it had been full. The allowance is
     /// the time in which a peer reads, at 128 KiB a second, what was sent since the last Ping that it has answered, at
     /// most 8 MiB: so much may lie in a slow peer's system in front of the Ping. A dead peer is found within
-    /// interval, limit and allowance; after the machine was suspended, not before one more interval.
+    /// interval, limit and allowance; after the machine was suspended, or no half was polled for long, not before one
+    /// more interval.
+    ///
+    /// A Ping behind 1 KiB or more of what the peer has not answered yet carries 12 bytes: `beat`, and how many bytes
+    /// went before it, so that its Pong says how far the peer has read, whichever Pings it leaves out. Others are
+    /// empty. Their Pongs are yielded like all others.
     ///
     /// Only `Read` can hear the peer, so only it declares the peer dead, after a read that finds nothing. Where no
     /// task reads, a writer that has been blocked for so long gets the error; a program that only writes calls

@@ -201,8 +201,8 @@ struct After<K> {
     unflushed: bool,
     /// The transport has no room, and wakes everybody when it has: the count of its wake-ups then.
     blocked: Option<usize>,
-    /// The connection is over: no Pong is read any more.
-    is_ended: bool,
+    /// No Pong is read any more: the peer's Close has come, or the connection failed or is over.
+    ends_pings: bool,
     /// Seldom there is any, so that most of the time this costs nothing.
     dropped: Option<Box<Dropped<K>>>,
 }
@@ -223,7 +223,7 @@ impl<K> Default for After<K> {
             wake_writers: false,
             unflushed: false,
             blocked: None,
-            is_ended: false,
+            ends_pings: false,
             dropped: None,
         }
     }
@@ -248,7 +248,7 @@ impl<K> After<K> {
     /// Whether anything is to be done without the lock, the flags being these.
     #[inline]
     fn is_due(&self, flags: u32) -> bool {
-        self.is_ended
+        self.ends_pings
             || self.wake_read
             || self.dropped.is_some()
             || (self.unflushed && flags & Flags::PARKED != 0)
@@ -448,7 +448,7 @@ impl<K: Outlet> Shared<K> {
             drop_all(payloads);
             drop_all(pings);
         }
-        if after.is_ended {
+        if after.ends_pings {
             self.pings.clear();
         }
         // Where the transport is still to wake everybody, `Read` is woken then. It may just have done so, before

@@ -195,8 +195,8 @@ impl<K: Outlet> Write<K> {
     /// # Errors
     ///
     /// As [`send`](Self::send); [`Error::TimedOut`] with [`Phase::Call`] when no Pong was read in time: the connection
-    /// goes on. [`Error::ReaderGone`] when `Read` was dropped, [`Error::Closed`] when the connection ends before the
-    /// Pong.
+    /// goes on. [`Error::Closed`] when the peer's Close, or the end of the connection, comes before the Pong;
+    /// [`Error::ReaderGone`] when `Read` was dropped before that.
     ///
     /// # Cancel safety
     ///
@@ -221,8 +221,9 @@ impl<K: Outlet> Write<K> {
 
     async fn ping_and_wait(&mut self) -> Result<Duration, Error> {
         let shared = Arc::clone(&self.shared);
-        let gone = || {
-            if shared.signals.has(Flags::READER_GONE) { Err(Error::ReaderGone) } else { Err(shared.closed()) }
+        let gone = || match shared.closed() {
+            Error::Closed(None) if shared.signals.has(Flags::READER_GONE) => Err(Error::ReaderGone),
+            why => Err(why),
         };
         let ended = || shared.signals.look() & (Flags::READER_GONE | Flags::STOP) != 0;
         if ended() {

@@ -422,3 +422,31 @@ fn a_silent_peer_is_found_by_polling_alone() {
         }
     }
 }
+
+#[test]
+fn peer_that_takes_its_time_to_close_is_not_judged_by_a_ping_that_is_not_sent() {
+    for role in [Role::Client, Role::Server] {
+        for close_timeout in [Duration::MAX, 1000 * TICK] {
+            let options = WrapOptions::new(role).close_timeout(close_timeout);
+            let (mut read, mut write, mut far, _far_write) =
+                server(64 << 10, options.heartbeat(Heartbeat::ping(TICK).timeout(TICK)));
+            block_on(async {
+                write.close_with(1000, "").await.unwrap();
+                idle(&mut read, 10 * TICK).await;
+            });
+            assert!(matches!(&frames(&mut far)[..], [close] if close.opcode == Opcode::CLOSE));
+        }
+    }
+}
+
+#[test]
+fn dead_peer_is_found_by_a_program_that_is_always_late() {
+    let (mut read, _write, _far, _far_write) = with_heartbeat(Heartbeat::ping(TICK).timeout(TICK));
+    let found = (0..20).find_map(|_| {
+        let next = block_on(read.next_timeout(Duration::ZERO));
+        // Busy for longer than the interval and the limit.
+        thread::sleep(3 * TICK);
+        (!matches!(next, Err(Error::TimedOut(Phase::Call)))).then_some(next)
+    });
+    assert!(matches!(found, Some(Err(Error::TimedOut(Phase::Heartbeat)))), "{found:?}");
+}

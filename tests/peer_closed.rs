@@ -70,7 +70,7 @@ fn every_way_to_send_gives_the_close_of_the_peer() {
                 errors(&mut clone).iter().for_each(assert_carries);
             }
             drop(read);
-            assert_carries(&drive(write.text("late")).unwrap_err());
+            errors(&mut write).iter().for_each(assert_carries);
             drive(SinkExt::close(&mut write)).expect("closed is what was asked for");
         }
     }
@@ -140,6 +140,25 @@ fn writers_that_wait_when_the_close_comes_get_it() {
         drive(read.next()).unwrap().unwrap();
         assert!(drive(read.next()).is_none());
         assert_carries(&drive(ping).unwrap_err());
+    }
+}
+
+#[test]
+fn ping_that_is_under_way_gets_the_close_at_once_though_no_task_reads_on() {
+    for role in ROLES {
+        for closed_before in [false, true] {
+            let ((mut read, mut write), mut far) = alone(1024, WrapOptions::new(role));
+            let mut closing = write.clone();
+            let mut ping = Box::pin(write.ping_timeout(None));
+            assert!(settle(&mut ping).is_pending());
+            if closed_before {
+                drive(closing.close_with(1000, "")).unwrap();
+                assert!(settle(&mut ping).is_pending(), "the peer may still answer");
+            }
+            far.put(&wire::close_to(role, 1001, "restart"));
+            drive(read.next()).unwrap().unwrap();
+            assert_carries(&drive(&mut ping).unwrap_err());
+        }
     }
 }
 

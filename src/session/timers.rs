@@ -89,6 +89,8 @@ pub(crate) struct Timers {
     beat_end: u64,
     /// How far the wall clock was ahead of the monotonic one at the last call.
     ahead: Duration,
+    /// How many bytes had been received when the peer was last given another interval.
+    rested: Option<u64>,
     /// In a box, since most of the time there is none.
     awaited: Option<Box<Awaited>>,
     close_at: Option<Instant>,
@@ -121,16 +123,25 @@ impl Timers {
             every: every.max(MIN),
             timeout: timeout.map(|timeout| timeout.max(MIN)),
         });
-        Self { heartbeat, next_beat: None, beat_end: 0, ahead: Duration::MAX, awaited: None, close_at: None }
+        Self {
+            heartbeat,
+            next_beat: None,
+            beat_end: 0,
+            ahead: Duration::MAX,
+            rested: None,
+            awaited: None,
+            close_at: None,
+        }
     }
 
     pub(crate) fn has_heartbeat(&self) -> bool {
         self.heartbeat.is_some()
     }
 
-    /// The closing handshake must be over by then, unless a deadline was set before.
-    pub(crate) fn close_by(&mut self, deadline: Instant) {
-        self.close_at.get_or_insert(deadline);
+    /// The closing handshake has begun, and must be over by then, unless a deadline was set before. `None`: it may take
+    /// for ever. No heartbeat is sent any more, so that no peer is judged by one.
+    pub(crate) fn close_by(&mut self, deadline: Option<Instant>) {
+        self.close_at = self.close_at.or(deadline);
         self.heartbeat = None;
         self.next_beat = None;
         self.awaited = None;
@@ -187,6 +198,7 @@ impl Timers {
         if let Some(limit) = timeout {
             due.rested = self.is_late(now, ahead, limit, traffic);
             if due.rested {
+                self.rested = Some(traffic.received);
                 self.awaited = None;
                 self.next_beat = Some(now);
             } else if let Some(awaited) = &mut self.awaited {
@@ -222,7 +234,8 @@ impl Timers {
     }
 
     /// Forgets the Ping if its peer was heard. Otherwise returns whether its deadline was noticed so late that the
-    /// peer cannot be blamed for the silence: the machine was suspended, or no half was polled.
+    /// peer cannot be blamed for the silence: the machine was suspended, or no half was polled. The latter is an excuse
+    /// only once until the peer is heard, so that a program that is busy most of the time finds a dead peer too.
     fn is_late(&mut self, now: Instant, ahead: Duration, limit: Duration, traffic: Traffic) -> bool {
         self.awaited.take_if(|awaited| awaited.received != traffic.received);
         if ahead.saturating_sub(self.ahead) > MIN_SUSPENSION.max(limit / 2) {
@@ -232,7 +245,7 @@ impl Timers {
             let deadline = if awaited.told { awaited.at } else { awaited.deadline(limit, traffic) };
             Some(now.saturating_duration_since(deadline?))
         });
-        noticed.is_some_and(|late| late > limit / 2)
+        noticed.is_some_and(|late| late > limit / 2) && self.rested != Some(traffic.received)
     }
 
     /// When to look again.
@@ -450,6 +463,24 @@ mod tests {
     }
 
     #[test]
+    fn being_late_is_an_excuse_once_until_the_peer_is_heard() {
+        let (mut timers, start) = start(Heartbeat::ping(10 * S));
+        let at = |minutes: u32| start + minutes * 60 * S;
+        for (minutes, received, rested, silent) in [
+            (1, 0, false, false),
+            (2, 0, true, false),
+            (3, 0, false, true),
+            (4, 1, false, false),
+            (5, 1, true, false),
+            (6, 1, false, true),
+        ] {
+            let due = timers.due(at(minutes), S, heard(received));
+            timers.on_beat(0);
+            assert_eq!((due.rested, due.silence), (rested, silent), "{minutes}");
+        }
+    }
+
+    #[test]
     fn no_peer_is_judged_before_one_interval_after_a_suspension() {
         // The monotonic clock stood still, the wall clock did not. A Ping is awaited, is not, or its limit has passed.
         for passed in [12, 5, 14] {
@@ -532,8 +563,9 @@ mod tests {
     #[test]
     fn closing_ends_the_heartbeat_and_keeps_the_first_deadline() {
         let (mut timers, start) = start(Heartbeat::ping(10 * S));
-        timers.close_by(start + 5 * S);
-        timers.close_by(start + 9 * S);
+        timers.close_by(Some(start + 5 * S));
+        timers.close_by(Some(start + 9 * S));
+        timers.close_by(None);
         assert_eq!(timers.next(), Some(start + 5 * S));
         assert_eq!(timers.due(start + 5 * S, S, heard(0)), Due { close: true, ..Due::default() });
         assert_eq!(timers.next(), None);

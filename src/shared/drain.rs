@@ -238,7 +238,7 @@ impl<K: Outlet> Shared<K> {
         sending.alarm.disarm();
         lock(&self.slots).over = true;
         self.signals.raise(Flags::STOP | Flags::CLOSED);
-        after.is_ended = true;
+        after.ends_pings = true;
         after.wake_read = true;
         after.wake_writers = true;
     }

@@ -45,6 +45,7 @@ impl<K: Outlet> Shared<K> {
         }
         if let Some(refused) = refused {
             sending.refused.get_or_insert(refused);
+            after.ends_pings = true;
         }
         if shut && sending.shut == Shut::No {
             sending.shut = Shut::Wanted;
@@ -116,9 +117,7 @@ impl<K: Outlet> Shared<K> {
 
     /// From now on the closing handshake may take this long, unless that was said before.
     pub(super) fn start_closing(&self, sending: &mut Sending<K>, timeout: Duration) {
-        if let Some(deadline) = clock::now().checked_add(timeout) {
-            sending.timers.close_by(deadline);
-            self.signals.raise(Flags::TIMER);
-        }
+        sending.timers.close_by(clock::now().checked_add(timeout));
+        self.signals.raise(Flags::TIMER);
     }
 }
