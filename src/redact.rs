@@ -154,8 +154,9 @@ pub(crate) fn hide_in_head(head: &[u8]) -> Vec<Vec<u8>> {
 
 /// Where the name of a secret header ends in this line.
 fn find_secret_name(line: &[u8]) -> Option<usize> {
-    // A name begins a line, also one that is preceded by what no line may have.
-    let is_start = |at: usize| at == 0 || line.get(at - 1).is_some_and(|&byte| byte <= b' ');
+    // A name begins a line, also one that is preceded by what no line may have; not in a longer name or in a path.
+    let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~%/?&=.".contains(&byte);
+    let is_start = |at: usize| at == 0 || line.get(at - 1).is_some_and(|&byte| !is_inside(byte));
     (0..line.len()).filter(|&at| is_start(at)).find_map(|at| {
         let rest = line.get(at..)?;
         let is_named = |name: &&&str| {
@@ -231,12 +232,19 @@ mod tests {
             ("Cookie: secret\nA: b\r\n", "Cookie: …A: b\r\n"),
             ("A: b\rSet-Cookie: secret", "A: b\rSet-Cookie: …"),
             (" Authorization secret", " Authorization: …"),
+            ("A: b\r:Cookie: secret\r\n", "A: b\r:Cookie: …"),
+            ("A: b\u{7f}Cookie: secret\r\n", "A: b\u{7f}Cookie: …"),
+            ("GET /?cookie=a&cookie=b HTTP/1.1\r\n", "GET /?cookie=a&cookie=b HTTP/1.1\r\n"),
             ("Cookie: a\r\n secret: b\r\n\u{1}secret\r\nA: b", "Cookie: ………A: b"),
             ("GET /cookie HTTP/1.1\r\nX-Cookie: a", "GET /cookie HTTP/1.1\r\nX-Cookie: a"),
         ] {
             assert_eq!(str::from_utf8(&hide_in_head(head.as_bytes()).concat()).unwrap(), shown);
         }
         assert_eq!(hide_in_head(b"\xff\xfe").concat(), b"\xff\xfe");
+        assert_eq!(
+            hide_in_head(b"\xffCookie: secret").concat(),
+            [b"\xffCookie: ", HIDDEN.as_bytes()].concat()
+        );
     }
 
     #[test]

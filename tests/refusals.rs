@@ -285,6 +285,22 @@ fn refusal_with_any_byte_of_its_headers_changed_keeps_its_status() {
 }
 
 #[test]
+fn text_shows_at_most_200_bytes_of_the_body_whatever_they_are() {
+    for (body, shown) in [
+        ("x".repeat(200), "x".repeat(200)),
+        ("x".repeat(201), "x".repeat(200) + "…"),
+        ("é".repeat(100), "é".repeat(100)),
+        ("é".repeat(1000), "é".repeat(100) + "…"),
+        (format!("x{}", "é".repeat(1000)), format!("x{}…", "é".repeat(99))),
+        ("🦀 ".repeat(1000), "🦀 ".repeat(40) + "…"),
+    ] {
+        let answer = format!("HTTP/1.1 403 no\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let text = refused(answer.as_bytes()).to_string();
+        assert!(text.ends_with(&format!("; body: \"{shown}\"")), "{text}");
+    }
+}
+
+#[test]
 fn headers_and_body_are_there_but_for_the_malformed_line() {
     let error = refused(
         b"HTTP/1.1 403 x\r\nA: 1\r\n 2\r\nno colon\r\nContent-Length: 3\r\nB: 2\r\n\r\nwhy, and more",

@@ -168,7 +168,9 @@ fn describe_refusal(code: u16, response: &Response) -> String {
     };
     if !body.is_empty() && response.header("content-encoding").is_none() && is_text(start) {
         let one_line = String::from_utf8_lossy(start).split_whitespace().collect::<Vec<_>>().join(" ");
-        let _ = write!(text, "; body: {}", Quoted(one_line.as_bytes()).up_to(200));
+        let (start, rest) = one_line.split_at(one_line.floor_char_boundary(200));
+        let more = if rest.is_empty() { "" } else { "…" };
+        let _ = write!(text, "; body: {}", Quoted(format!("{start}{more}").as_bytes()).up_to(usize::MAX));
     }
     text
 }
