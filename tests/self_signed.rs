@@ -10,6 +10,7 @@ mod tls;
 use std::{
     io::{Read as _, Write as _},
     net::SocketAddr,
+    process::Command,
     sync::Arc,
 };
 
@@ -193,6 +194,48 @@ fn certificate_that_is_neither_self_signed_nor_an_authority_is_trusted_for_nothi
     let alone = open(config.clone(), "localhost", trusting(&identity)).unwrap_err().to_string();
     assert!(alone.contains("no certificate authority is trusted"), "{alone}");
     refusal(config, "localhost", trusting(&identity).ca_pem(Authority::new("other").pem()));
+}
+
+/// The system's certificates are read once for a process, so this runs in one of its own, which has the file.
+#[test]
+fn self_signed_certificate_among_those_of_the_system_is_trusted_for_exactly_itself() {
+    const KEYS: &str = "CORO_WEBSOCKET_TEST_KEYS";
+    if let Ok(keys) = std::env::var(KEYS) {
+        let trusting = Tls::default().web_roots(false).system_roots(true);
+        let mut found = keys.split_terminator(',').map(|key| {
+            let mut bytes = key.split('.').map(|hex| {
+                let digits = hex.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap());
+                digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect::<Vec<_>>()
+            });
+            let (certificate, key) = (bytes.next().unwrap(), bytes.next().unwrap());
+            Identity { certificate, certificate_pem: String::new(), key, key_pem: String::new() }
+        });
+        let mut next = || server_config(&found.next().unwrap(), TlsVersion::Tls13, None, &[]);
+        for _ in 0..2 {
+            open(next(), "localhost", trusting.clone()).unwrap();
+            refusal(next(), "localhost", trusting.clone());
+        }
+        return;
+    }
+    let (own, signed) =
+        self_signed_and_signed(&server_params(&["localhost"]), &server_params(&["localhost"]));
+    let marked = Identity::self_signed(authority_params(&["localhost"]));
+    let other = Identity::self_signed(authority_params(&["localhost"]));
+    let path = std::env::temp_dir().join(format!("coro-websocket-system-{}.pem", std::process::id()));
+    std::fs::write(&path, format!("{}{}", own.certificate_pem, marked.certificate_pem)).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let keys = [&own, &signed, &marked, &other];
+    let keys =
+        keys.map(|identity| format!("{}.{}", hex(&identity.certificate), hex(&identity.key))).join(",");
+    let ended = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "self_signed_certificate_among_those_of_the_system_is_trusted_for_exactly_itself"])
+        .env("SSL_CERT_FILE", &path)
+        .env_remove("SSL_CERT_DIR")
+        .env(KEYS, keys)
+        .output();
+    std::fs::remove_file(&path).unwrap();
+    let ended = ended.unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
 }
 
 /// Whether a server that trusts these certificates lets this client in.

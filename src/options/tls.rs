@@ -69,7 +69,8 @@ impl Tls {
     }
 
     /// Whether the certificate authorities of the operating system are trusted. Default: `false`. They are read
-    /// once for the whole process; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set.
+    /// once for the whole process; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set. Self-signed certificates among
+    /// them count as in [`ca_file`](Self::ca_file).
     #[must_use]
     pub fn system_roots(mut self, trusted: bool) -> Self {
         self.system_roots = trusted;

@@ -24,10 +24,7 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 
-use super::{
-    trust::{Listed, Trusted},
-    x509::Facts,
-};
+use super::trust::{Listed, Trusted};
 use crate::{
     error::{Quoted, TlsError},
     net::lane::Lane,
@@ -149,7 +146,7 @@ impl ServerConfigs {
             } else {
                 AllowAnyAuthenticatedClient::new(roots).boxed()
             };
-            let judge: Arc<dyn ClientCertVerifier> = Arc::new(Trusted { authorities, listed });
+            let judge: Arc<dyn ClientCertVerifier> = Arc::new(Trusted { authorities, listed, system: &[] });
             Some(judge)
         };
         let key = Arc::new(OnlyKey(Arc::new(CertifiedKey::new(chain, key))));
@@ -327,35 +324,26 @@ fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if tls.web_roots {
         roots.add_trust_anchors(web_roots());
     }
+    let mut system: &[Certificate] = &[];
     if tls.system_roots {
-        roots.add_trust_anchors(system_roots()?.iter().cloned());
+        let found = system_roots()?;
+        roots.add_trust_anchors(found.authorities.iter().cloned());
+        system = &found.certificates;
     }
     let (roots, listed) = authorities(roots, &tls.ca)?;
-    Ok(Arc::new(Trusted { authorities: WebPkiVerifier::new(roots, None), listed }))
+    Ok(Arc::new(Trusted { authorities: WebPkiVerifier::new(roots, None), listed, system }))
 }
 
-/// Adds the authorities in these files and texts to those that are trusted, and gives the self-signed certificates in them.
-/// One that may sign no others is no authority: the library does not ask that of those that it is told to trust.
+/// Adds the authorities in these files and texts to those that are trusted, and gives what is listed there.
 fn authorities(mut roots: RootCertStore, pems: &[Pem]) -> Result<(RootCertStore, Listed), TlsError> {
     let mut listed = Listed::default();
     for pem in pems {
-        for certificate in certificates(pem)?.into_iter().map(Certificate) {
-            let mut store = RootCertStore::empty();
-            store.add(&certificate).map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
-            let facts = Facts::parse(&certificate.0);
-            let is_self_issued = facts.as_ref().is_some_and(|facts| facts.is_self_issued);
-            let is_authority = facts.is_none_or(|facts| facts.is_authority);
-            if is_self_issued || is_authority {
-                listed.subjects.extend(store.roots.iter().map(|root| root.subject().clone()));
-            }
-            if is_authority {
-                roots.roots.extend(store.roots);
-            }
-            if is_self_issued {
-                listed.certificates.push(certificate);
-            }
+        for certificate in certificates(pem)? {
+            let added = listed.add(Certificate(certificate));
+            added.map_err(|error| unusable(format!("{}: {error}", place(pem))))?;
         }
     }
+    roots.add_trust_anchors(listed.authorities.drain(..));
     if roots.is_empty() && listed.certificates.is_empty() {
         return Err(unusable("no certificate authority is trusted"));
     }
@@ -373,18 +361,21 @@ fn web_roots() -> impl Iterator<Item = OwnedTrustAnchor> {
 }
 
 /// What cannot be read of the system's certificates is left out, unless that is all.
-fn system_roots() -> Result<&'static [OwnedTrustAnchor], TlsError> {
-    static SYSTEM: OnceLock<Vec<OwnedTrustAnchor>> = OnceLock::new();
-    if let Some(roots) = SYSTEM.get() {
-        return Ok(roots);
+fn system_roots() -> Result<&'static Listed, TlsError> {
+    static SYSTEM: OnceLock<Listed> = OnceLock::new();
+    if let Some(listed) = SYSTEM.get() {
+        return Ok(listed);
     }
     let found = rustls_native_certs::load_native_certs();
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(&found.certs);
+    let mut listed = Listed::default();
+    for certificate in found.certs {
+        let _ = listed.add(Certificate(certificate.to_vec()));
+    }
+    let is_empty = listed.authorities.is_empty() && listed.certificates.is_empty();
     match found.errors.first() {
-        Some(error) if store.is_empty() => Err(unusable(format!("the system's certificates: {error}"))),
-        _ if store.is_empty() => Err(unusable("the system has no certificates")),
-        _ => Ok(SYSTEM.get_or_init(|| store.roots)),
+        Some(error) if is_empty => Err(unusable(format!("the system's certificates: {error}"))),
+        _ if is_empty => Err(unusable("the system has no certificates")),
+        _ => Ok(SYSTEM.get_or_init(|| listed)),
     }
 }
 
@@ -492,8 +483,9 @@ mod tests {
         let show = |root: &OwnedTrustAnchor| format!("{root:?}");
         let web: std::collections::HashSet<_> = web_roots().map(|root| show(&root)).collect();
         assert!(web.len() > 100, "{}", web.len());
-        let common = system.iter().filter(|root| web.contains(&show(root))).count();
-        assert!(common * 2 > system.len(), "{common} of {}", system.len());
+        let common = system.authorities.iter().filter(|root| web.contains(&show(root))).count();
+        let all = system.authorities.len();
+        assert!(common * 2 > all, "{common} of {all}");
     }
 
     #[test]

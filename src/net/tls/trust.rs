@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use rustls::{
-    Certificate, CertificateError, DigitallySignedStruct, DistinguishedName, ServerName,
+    Certificate, CertificateError, DigitallySignedStruct, DistinguishedName, OwnedTrustAnchor, RootCertStore,
+    ServerName,
     client::{
         HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier, WebPkiVerifier, verify_server_name,
     },
@@ -13,24 +14,49 @@ use rustls::{
 use super::x509::Facts;
 use crate::options::Role;
 
-/// Trusts those whose certificate is signed by an authority, or is itself one of those that the caller listed.
+/// Trusts those whose certificate is signed by an authority, or is itself one of those that were listed.
 pub(super) struct Trusted<Authorities> {
     pub(super) authorities: Authorities,
+    /// The list of the caller.
     pub(super) listed: Listed,
+    /// The self-signed certificates of the system, if they count.
+    pub(super) system: &'static [Certificate],
 }
 
-/// What the caller listed as trusted.
+impl<Authorities> Trusted<Authorities> {
+    fn lists(&self, certificate: &Certificate) -> bool {
+        self.listed.certificates.contains(certificate) || self.system.contains(certificate)
+    }
+}
+
+/// A list of certificates that are trusted.
 #[derive(Default)]
 pub(super) struct Listed {
-    /// The certificates that are self-signed.
+    /// Those that may sign others. The library does not ask that of those that it is told to trust.
+    pub(super) authorities: Vec<OwnedTrustAnchor>,
+    /// Those that are self-signed.
     pub(super) certificates: Vec<Certificate>,
-    /// Whose they are, and the authorities among them.
+    /// Whose these are.
     pub(super) subjects: Vec<DistinguishedName>,
 }
 
 impl Listed {
-    fn contains(&self, certificate: &Certificate) -> bool {
-        self.certificates.contains(certificate)
+    pub(super) fn add(&mut self, certificate: Certificate) -> Result<(), rustls::Error> {
+        let mut store = RootCertStore::empty();
+        store.add(&certificate)?;
+        let facts = Facts::parse(&certificate.0);
+        let is_self_issued = facts.as_ref().is_some_and(|facts| facts.is_self_issued);
+        let is_authority = facts.is_none_or(|facts| facts.is_authority);
+        if is_self_issued || is_authority {
+            self.subjects.extend(store.roots.iter().map(|root| root.subject().clone()));
+        }
+        if is_authority {
+            self.authorities.extend(store.roots);
+        }
+        if is_self_issued {
+            self.certificates.push(certificate);
+        }
+        Ok(())
     }
 
     /// Whether a certificate of the list is valid now, and for this kind of peer. The library refuses one that is marked as
@@ -69,7 +95,7 @@ impl ServerCertVerifier for Trusted<WebPkiVerifier> {
         ocsp: &[u8],
         now: SystemTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = if self.listed.contains(end_entity) {
+        let verified = if self.lists(end_entity) {
             Listed::check(end_entity, Role::Server, now)
                 .and_then(|()| verify_server_name(&ParsedCertificate::try_from(end_entity)?, name))
                 .map(|()| ServerCertVerified::assertion())
@@ -115,7 +141,7 @@ impl ClientCertVerifier for Trusted<Arc<dyn ClientCertVerifier>> {
         intermediates: &[Certificate],
         now: SystemTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        if self.listed.contains(end_entity) {
+        if self.lists(end_entity) {
             return Listed::check(end_entity, Role::Client, now).map(|()| ClientCertVerified::assertion());
         }
         self.authorities.verify_client_cert(end_entity, intermediates, now)
