@@ -94,6 +94,11 @@ impl Partial {
             }
             rules.on_frame(&Header::of(&message, None), false)?;
             rules.end_frame(message.fin);
+            if message.rsv1 {
+                // RFC 7692 §6: the message is compressed. Its bytes as they are would be taken for what was sent.
+                self.forget(message.fin);
+                return Err(ProtocolError::Deflate);
+            }
         }
         let opcode = match (message.opcode, self.opcode) {
             (Opcode::CONTINUATION, None) if self.skips => {
@@ -147,6 +152,9 @@ impl Partial {
         let text = match error {
             ProtocolError::MessageTooLarge => {
                 format!("the message has more bytes than max_message_len allows ({})", self.max_message_len)
+            }
+            ProtocolError::Deflate => {
+                "a compressed message is not inflated with Checks::Off: read it as frames".to_owned()
             }
             error => error.to_string(),
         };

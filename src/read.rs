@@ -173,8 +173,8 @@ impl<S: Source, K: Outlet> Read<S, K> {
         .await
     }
 
-    /// Reads until the connection ends, and throws all data away: for a program that only writes. Pings and the
-    /// peer's Close are answered, heartbeats sent, and a peer that has given up is noticed, which a writer alone
+    /// Reads until the connection ends, and throws all data away: for a program that only writes. Pings (unless
+    /// `auto_pong` is off) and the peer's Close are answered, heartbeats sent, and a peer that has given up is noticed, which a writer alone
     /// cannot do: a system takes megabytes for a peer that is gone.
     ///
     /// Returns `Ok(())` after the closing handshake. Then, and after an error, every `send` fails. What
@@ -226,6 +226,9 @@ impl<S: Source, K: Outlet> Read<S, K> {
     }
 
     /// Whole messages instead of frames: fragments are joined, control frames are left out.
+    ///
+    /// With [`Checks::Off`](crate::Checks::Off) nothing is inflated, so a compressed message is an error here, and reading
+    /// goes on. It can be read as frames.
     ///
     /// # Examples
     ///
@@ -463,7 +466,9 @@ impl<S: Source, K: Outlet> Read<S, K> {
     fn on_silence(&mut self) {
         self.shared.post_close(Message::close(CloseCode::INTERNAL_ERROR, "heartbeat timeout"));
         self.shared.pump();
-        self.end(Some(Error::TimedOut(Phase::Heartbeat)));
+        // A peer that could be sent no Ping is not at fault for that.
+        let error = self.shared.write_error().unwrap_or(Error::TimedOut(Phase::Heartbeat));
+        self.end(Some(error));
     }
 
     /// Both Closes are through. §7.1.1: "the server MUST close the TCP connection first", for which the client

@@ -450,3 +450,15 @@ fn dead_peer_is_found_by_a_program_that_is_always_late() {
     });
     assert!(matches!(found, Some(Err(Error::TimedOut(Phase::Heartbeat)))), "{found:?}");
 }
+
+#[test]
+fn silence_of_a_peer_that_could_be_sent_no_ping_has_the_error_of_the_transport() {
+    for role in [Role::Client, Role::Server] {
+        let options = WrapOptions::new(role).heartbeat(Heartbeat::ping(TICK).timeout(2 * TICK));
+        let (mut read, _write, far, _far_write) = server(64 << 10, options);
+        drop(far);
+        let next = block_on(read.next());
+        assert!(matches!(next, Some(Err(Error::Io(_)))), "{next:?}");
+        assert!(block_on(read.next()).is_none());
+    }
+}

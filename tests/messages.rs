@@ -237,6 +237,24 @@ fn without_checks_no_fragment_of_one_message_is_taken_for_one_of_another() {
 }
 
 #[test]
+fn without_checks_a_compressed_message_is_an_error_and_not_its_compressed_bytes() {
+    for role in ROLES {
+        let ((mut read, _write), mut far) = alone(1024, WrapOptions::new(role).checks(Checks::Off));
+        for frames in [
+            &[(wire::TEXT | 0x40, &b"\x4a\x04\x00"[..])][..],
+            &[(wire::BINARY | 0x40, b"\x4a\x04\x00")],
+            &[(wire::FIRST_TEXT | 0x40, b"\x4a"), (wire::NEXT, b"\x04"), (wire::LAST, b"\x00")],
+        ] {
+            frames.iter().for_each(|(first, payload)| far.put(&wire::to(role, *first, payload)));
+            far.put(&wire::to(role, wire::TEXT, "plain"));
+            let error = next(&mut read).unwrap().unwrap_err();
+            assert!(matches!(error, Error::Protocol { error: ProtocolError::Deflate, .. }), "{error:?}");
+            assert_eq!(next(&mut read).unwrap().unwrap(), text("plain"), "behind {frames:x?}");
+        }
+    }
+}
+
+#[test]
 fn frames_and_messages_can_be_read_by_turns_between_messages() {
     let ((mut read, _write), mut far) = alone(1024, WrapOptions::client());
     for _ in 0..3 {

@@ -304,7 +304,7 @@ fn read(role: Role, options: WrapOptions, bytes: &[u8], dice: &mut Dice) -> (Vec
 fn run(seed: u64, off: bool) {
     let mut dice = Dice::new(seed);
     let role = [Role::Client, Role::Server][dice.up_to(2)];
-    let deflate = (!off && dice.up_to(4) != 0).then(|| {
+    let deflate = (dice.up_to(4) != 0).then(|| {
         let alone = dice.up_to(3) == 0;
         let bits = 9 + u8::try_from(dice.up_to(7)).unwrap();
         let deflate = Deflate::default().threshold(0).server_no_context_takeover(alone);
