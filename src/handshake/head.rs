@@ -67,7 +67,8 @@ impl HeadBuffer {
         }
     }
 
-    /// For the answer of a server. Another protocol is noticed at its first bytes, because its server may send no more.
+    /// For the answer of a server. Another protocol is noticed at its first byte that differs, because its server may send no
+    /// more.
     pub(crate) const fn of_server(mut self) -> Self {
         self.peer = Role::Server;
         self
@@ -106,11 +107,11 @@ impl HeadBuffer {
     /// Takes in what was put into [`space`](Self::space). `true`: the head is whole.
     pub(crate) fn advance(&mut self, len: usize) -> Result<bool, HandshakeError> {
         self.filled = self.filled.saturating_add(len).min(self.bytes.len());
-        if self.peer == Role::Server && self.scanned < HTTP.len() {
-            let start = self.received().get(..HTTP.len());
-            if start.is_some_and(|start| start != HTTP) {
-                return Err(HandshakeError::Malformed);
-            }
+        if self.peer == Role::Server
+            && self.scanned < HTTP.len()
+            && self.received().iter().zip(HTTP).any(|(received, expected)| received != expected)
+        {
+            return Err(HandshakeError::Malformed);
         }
         let fresh = self.bytes.get(self.scanned..self.filled).unwrap_or_default();
         for &byte in fresh {
@@ -177,6 +178,25 @@ mod tests {
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits { max_len: 16 << 10, max_headers: 64 };
+
+    #[test]
+    fn answer_in_another_protocol_is_noticed_at_its_first_byte_that_differs() {
+        for (bytes, read) in [
+            (&b"\xff\xfd\x18"[..], 1),
+            (b"S", 1),
+            (b"HELO", 2),
+            (b"HTT\0", 4),
+            (b"HTTPS", 5),
+            (b"ICY 200", 1),
+        ] {
+            let mut buffer = HeadBuffer::new(LIMITS, Vec::new()).of_server();
+            for (index, &byte) in bytes.iter().enumerate().take(read) {
+                buffer.space()[0] = byte;
+                let expected = if index + 1 < read { Ok(false) } else { Err(HandshakeError::Malformed) };
+                assert_eq!(buffer.advance(1), expected, "{bytes:?} {index}");
+            }
+        }
+    }
 
     /// Feeds the bytes in portions of the given size; `None`: more are needed.
     fn feed(
