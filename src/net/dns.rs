@@ -13,6 +13,9 @@ use crate::error::{Error, Quoted};
 /// by default.
 static LOOKUPS: LazyLock<Lane> = LazyLock::new(|| Lane::new(64));
 
+/// The same for the name that systems know without a name server, which may never answer the others.
+static LOCAL_LOOKUPS: LazyLock<Lane> = LazyLock::new(|| Lane::new(4));
+
 #[derive(Debug)]
 pub(super) struct Lookup {
     pub(super) addresses: Vec<SocketAddr>,
@@ -32,7 +35,8 @@ pub(super) async fn resolve(host: &str, port: u16) -> Result<Lookup, Error> {
         Error::Resolve(io::Error::new(error.kind(), why).into())
     };
     let name = host.to_owned();
-    let looked_up = LOOKUPS.run(move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+    let lane = if bare.eq_ignore_ascii_case("localhost") { &LOCAL_LOOKUPS } else { &LOOKUPS };
+    let looked_up = lane.run(move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
     let found = looked_up.await.and_then(|found| found).map_err(failed)?;
     if found.is_empty() {
         return Err(failed(io::ErrorKind::NotFound.into()));
@@ -61,14 +65,39 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::{Mutex, lock};
+    use futures::{
+        executor::block_on,
+        future::{FutureExt, join_all},
+    };
+    use std::sync::Arc;
 
     #[test]
     fn address_is_not_looked_up() {
         for (host, port) in [("127.0.0.1", 80), ("::1", 0), ("[::1]", 443)] {
-            let found = futures::FutureExt::now_or_never(resolve(host, port)).unwrap().unwrap();
+            let found = resolve(host, port).now_or_never().unwrap().unwrap();
             assert!(!found.asked && found.addresses.len() == 1, "{host}");
             assert!(found.addresses[0].ip().is_loopback() && found.addresses[0].port() == port);
         }
+    }
+
+    #[test]
+    fn name_server_that_never_answers_does_not_hold_up_localhost() {
+        let silence = Arc::new(Mutex::new(()));
+        let held = lock(&silence);
+        let lookups = || {
+            let silence = Arc::clone(&silence);
+            let mut lookup = Box::pin(LOOKUPS.run(move || drop(lock(&silence))));
+            assert!((&mut lookup).now_or_never().is_none());
+            lookup
+        };
+        let lookups: Vec<_> = (0..100).map(|_| lookups()).collect();
+        let local = ["localhost", "LocalHost"].map(|host| Box::pin(resolve(host, 80)));
+        for found in block_on(join_all(local)) {
+            assert!(found.unwrap().addresses.iter().all(|address| address.ip().is_loopback()));
+        }
+        drop(held);
+        block_on(join_all(lookups));
     }
 
     #[test]
