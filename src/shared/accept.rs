@@ -367,9 +367,10 @@ impl<K: Outlet> Shared<K> {
         })
     }
 
-    /// Offers what is buffered to the transport once, so that a frame can be taken without waiting. No task has asked
-    /// for that: a transport that takes nothing gets the waker that wakes all tasks that wait, of which there may be
-    /// none.
+    /// Offers what is buffered to the transport once, so that a frame can be taken without waiting. Each time, also
+    /// where the transport has not said that it has room again: it may have some, and the thread that would say so may
+    /// wait for this one. No task has asked for that: a transport that takes nothing gets the waker that wakes all tasks
+    /// that wait, of which there may be none.
     #[cold]
     fn try_room(
         &self,
@@ -379,6 +380,7 @@ impl<K: Outlet> Shared<K> {
         message: &Message,
     ) -> Result<(), Refusal> {
         sending.check_open().map_err(Refusal::Error)?;
+        sending.blocked_at = None;
         let has_room = self.make_room(sending, after, id).map_err(Refusal::Error)?.is_ready();
         if has_room && !sending.must_wait(id, message) { Ok(()) } else { Err(Refusal::Full) }
     }
