@@ -99,6 +99,7 @@ mod serve;
 mod server;
 
 mod buffer;
+mod callers;
 mod clock;
 mod deadline;
 mod entropy;

@@ -2,20 +2,21 @@
 
 use std::{fmt, sync::Arc};
 
-use event_listener::Event;
-
-use crate::sync::{AtomicUsize, Ordering};
+use crate::{
+    callers::Callers,
+    sync::{AtomicUsize, Ordering},
+};
 
 /// A number of seats, some of them taken.
 pub(crate) struct Seats {
     most: usize,
     taken: AtomicUsize,
-    /// Told when one becomes free.
-    freed: Arc<Event>,
+    /// Woken when one becomes free.
+    freed: Arc<Callers>,
 }
 
 impl Seats {
-    pub(crate) fn new(most: usize, freed: &Arc<Event>) -> Arc<Self> {
+    pub(crate) fn new(most: usize, freed: &Arc<Callers>) -> Arc<Self> {
         Arc::new(Self { most, taken: AtomicUsize::new(0), freed: Arc::clone(freed) })
     }
 
@@ -40,7 +41,7 @@ pub(crate) struct Seat(Arc<Seats>);
 impl Drop for Seat {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::SeqCst);
-        self.0.freed.notify(usize::MAX);
+        self.0.freed.wake_all();
     }
 }
 
@@ -53,18 +54,22 @@ impl fmt::Debug for Seats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use event_listener::Listener;
+    use std::task::{Context, Waker};
 
     #[test]
     fn seat_is_free_again_once_dropped_and_those_who_wait_are_told() {
-        let freed = Arc::new(Event::new());
+        let freed = Arc::<Callers>::default();
         let seats = Seats::new(2, &freed);
         let (first, second) = (seats.take(), seats.take());
         assert!(seats.is_full());
-        let (one, other) = (freed.listen(), freed.listen());
+        let cx = Context::from_waker(Waker::noop());
+        let (one, other) = (freed.enter(), freed.enter());
+        for caller in [&one, &other] {
+            caller.register(cx.waker());
+            assert!(caller.poll_woken(&cx).is_pending());
+        }
         drop(first);
-        one.wait();
-        other.wait();
+        assert!([&one, &other].iter().all(|caller| caller.poll_woken(&cx).is_ready()));
         assert_eq!((seats.taken(), seats.is_full()), (1, false));
         drop(second);
         assert_eq!(seats.taken(), 0);

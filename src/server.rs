@@ -19,7 +19,6 @@ use crate::{
 };
 
 mod arrivals;
-mod callers;
 mod handshakes;
 mod listening;
 mod upgrade;

@@ -24,6 +24,7 @@ use coro_websocket::{
 use futures::future::{Either, FutureExt, join, select};
 use net::PATIENCE;
 
+type Arriving<'a> = Pin<Box<dyn Future<Output = Result<Option<Connecting>, Error>> + 'a>>;
 type Accepted = Result<Option<(Request, Read, Write)>, Error>;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -289,4 +290,63 @@ fn waker_that_panics_keeps_no_other_caller_from_being_woken() {
     assert!(count.is_woken());
     let accepted = block_on(second).unwrap();
     assert!(accepted.is_none());
+}
+
+/// Polls a caller whose waker panics, then one whose waker counts.
+fn two_incoming(server: &Server) -> ([Arriving<'_>; 2], Arc<Count>) {
+    let (count, good) = Count::new();
+    let mut callers: [Arriving<'_>; 2] = [Box::pin(server.incoming()), Box::pin(server.incoming())];
+    for (caller, waker) in callers.iter_mut().zip([Waker::from(Arc::new(Panics)), good]) {
+        assert!(caller.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    (callers, count)
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_caller_from_learning_of_the_end() {
+    let server = bind();
+    let (mut callers, count) = two_incoming(&server);
+    server.close();
+    assert!(count.is_woken());
+    for caller in &mut callers {
+        assert!(matches!(caller.as_mut().now_or_never(), Some(Ok(None))));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_caller_from_a_seat_that_is_free_again() {
+    let options = ServerOptions::default().max_connections(1);
+    let server = block_on(Server::bind("127.0.0.1:0", options)).unwrap();
+    let (accepted, connected) = block_on(join(server.accept(), connect(client(&server))));
+    let (callers, count) = two_incoming(&server);
+    drop(accepted.unwrap());
+    assert!(count.is_woken());
+    drop((callers, connected.unwrap()));
+}
+
+/// Calls the server from inside of a wake-up.
+struct Asks(Arc<Server>);
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        assert!(self.0.incoming().now_or_never().is_some_and(|arrived| arrived.is_ok()));
+    }
+}
+
+#[test]
+fn a_waker_that_calls_the_server_hangs_nobody() {
+    let (done, wait) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let server = Arc::new(bind());
+        let mut caller = Box::pin(server.incoming());
+        let waker = Waker::from(Arc::new(Asks(Arc::clone(&server))));
+        assert!(caller.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        server.close();
+        assert!(matches!(caller.now_or_never(), Some(Ok(None))));
+        let _ = done.send(());
+    });
+    if wait.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("deadlock");
+    }
+    thread.join().unwrap();
 }

@@ -3,15 +3,13 @@
 use std::{
     future::poll_fn,
     io, mem,
-    pin::Pin,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use event_listener::{Event, EventListener};
-
 use crate::{
+    callers::{Caller, Callers},
     clock::{Alarm, now},
     deadline::Deadline,
     error::Error,
@@ -48,7 +46,7 @@ pub(super) struct Arrivals {
     handshakes: Arc<Seats>,
     connections: Arc<Seats>,
     /// Told of everything that may end a wait but arrivals: seats that become free, and the end.
-    changed: Arc<Event>,
+    changed: Arc<Callers>,
     pub(super) accept: Arc<AcceptOptions>,
     pub(super) on_failure: OnFailure,
 }
@@ -92,7 +90,7 @@ enum Next {
 
 impl Arrivals {
     pub(super) fn new(listeners: Vec<Arc<Listener>>, options: ServerOptions) -> Self {
-        let changed = Arc::new(Event::new());
+        let changed = Arc::<Callers>::default();
         let places = listeners.into_iter().map(Place::new).collect();
         Self {
             queue: Mutex::new(Queue { places, ..Queue::default() }),
@@ -122,15 +120,20 @@ impl Arrivals {
         for place in places {
             place.listener.shut();
         }
-        self.changed.notify(usize::MAX);
+        self.changed.wake_all();
     }
 
     /// Waits for the next client. `None`: the server is closed. Dropping the future loses nobody.
     pub(super) async fn next(&self) -> Result<Option<Arrival>, Error> {
         let mut alarm = Alarm::default();
+        let caller = self.changed.enter();
         loop {
             // Before looking, so that no change is missed.
-            let changed = self.changed.listen();
+            poll_fn(|cx| {
+                caller.register(cx.waker());
+                Poll::Ready(())
+            })
+            .await;
             match self.try_accept() {
                 Next::Accepted(arrival) => return Ok(Some(arrival)),
                 Next::Enough => give_way().await,
@@ -141,8 +144,8 @@ impl Arrivals {
                     return Err(error);
                 }
                 Next::GivenUp(error) | Next::Refused(error) => self.on_failure.call(None, &error.into()),
-                Next::Full => changed.await,
-                Next::Idle(listeners, until) => idle(&listeners, &mut alarm, until, changed).await,
+                Next::Full => poll_fn(|cx| caller.poll_woken(cx)).await,
+                Next::Idle(listeners, until) => idle(&listeners, &mut alarm, until, &caller).await,
             }
         }
     }
@@ -257,19 +260,14 @@ pub(super) async fn give_way() {
     .await;
 }
 
-/// Waits until something may have changed: a client has come, `until` has come, or what `changed` tells of. Whoever was
+/// Waits until something may have changed: a client has come, `until` has come, or the caller was woken for another reason. Whoever was
 /// woken looks: the reactor is asked to wake the task, but not believed when it says that nothing has come, since it
 /// does not count what it hears in the round in which it was asked.
-async fn idle(
-    listeners: &[Arc<Listener>],
-    alarm: &mut Alarm,
-    until: Option<Instant>,
-    mut changed: EventListener,
-) {
+async fn idle(listeners: &[Arc<Listener>], alarm: &mut Alarm, until: Option<Instant>, caller: &Caller<'_>) {
     let mut arrivals: Vec<_> = listeners.iter().map(|listener| listener.arrival()).collect();
     let mut asked = false;
     poll_fn(|cx| {
-        if mem::replace(&mut asked, true) || Pin::new(&mut changed).poll(cx).is_ready() {
+        if mem::replace(&mut asked, true) || caller.poll_woken(cx).is_ready() {
             return Poll::Ready(());
         }
         if until.is_some_and(|until| alarm.poll_at(cx, until).is_ready()) {

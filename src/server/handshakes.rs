@@ -13,13 +13,13 @@ use futures::{
 };
 
 use crate::{
+    callers::Callers,
     error::Error,
     sync::{Mutex, lock},
 };
 
 use super::{
     arrivals::IN_A_ROW,
-    callers::Callers,
     listening::{Connecting, Connection, Shared},
 };
 

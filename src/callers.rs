@@ -1,9 +1,9 @@
-//! The callers that await [`Server::accept`](super::Server::accept). Each may be dropped, or not be polled any more, at
-//! any time.
+//! Callers in several tasks that wait for the same. Each may be dropped, or not be polled any more, at any time.
 
 use std::{
+    mem,
     sync::Arc,
-    task::{Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use slab::Slab;
@@ -13,20 +13,20 @@ use crate::sync::{Mutex, lock, wake_all};
 /// The wakers of the callers that wait. It is a waker itself, which wakes all of them: if it woke only one, that one
 /// might not be polled again.
 #[derive(Default)]
-pub(super) struct Callers(Mutex<Slab<Option<Waker>>>);
+pub(crate) struct Callers(Mutex<Slab<Option<Waker>>>);
 
 /// A caller, until it is dropped.
-pub(super) struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     callers: &'a Callers,
     key: usize,
 }
 
 impl Callers {
-    pub(super) fn enter(&self) -> Caller<'_> {
+    pub(crate) fn enter(&self) -> Caller<'_> {
         Caller { callers: self, key: lock(&self.0).insert(None) }
     }
 
-    pub(super) fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         let wakers: Vec<_> = lock(&self.0).iter_mut().filter_map(|(_, waker)| waker.take()).collect();
         wake_all(wakers);
     }
@@ -44,10 +44,20 @@ impl Wake for Callers {
 
 impl Caller<'_> {
     /// Registers the caller for the next wake-up. Wakers are cloned and dropped without the lock.
-    pub(super) fn register(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         let waker = waker.clone();
         let replaced = lock(&self.callers.0).get_mut(self.key).and_then(|known| known.replace(waker));
         drop(replaced);
+    }
+
+    /// Waits until all callers were woken, which may have been since it [registered](Self::register).
+    pub(crate) fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let replaced = match lock(&self.callers.0).get_mut(self.key) {
+            Some(Some(known)) => Some(mem::replace(known, waker)),
+            _ => None,
+        };
+        if replaced.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
