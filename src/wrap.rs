@@ -22,6 +22,7 @@ use crate::{
     reader::{self, FrameReader, Source},
     session::Inbound,
     shared::Shared,
+    sync::drop_all,
     write::Write,
     writer::{self, FrameWriter, Outlet, Progress},
 };
@@ -330,6 +331,13 @@ where
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Pin::new(&mut self.sink).poll_close(cx).map_err(transport)
+    }
+}
+
+impl<K> Drop for FrameSink<K> {
+    /// As for payloads that never went out over bytes.
+    fn drop(&mut self) {
+        drop_all(std::mem::take(&mut self.queue));
     }
 }
 

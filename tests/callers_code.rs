@@ -364,6 +364,52 @@ fn a_destructor_that_panics_keeps_nobody_from_being_woken() {
     assert!(counts.iter().all(|count| count.get() == 1));
 }
 
+#[test]
+fn destructors_of_frames_that_never_went_out_may_panic_each() {
+    for role in ROLES {
+        for len in [100, 5 << 10, 100 << 10] {
+            let drops = Arc::<AtomicUsize>::default();
+            let payload = || {
+                let drops = Arc::clone(&drops);
+                let on_drop = Box::new(move || {
+                    drops.fetch_add(1, Ordering::SeqCst);
+                    panic!("the executor of this task is gone");
+                });
+                Message::binary(Bytes::from_owner(Lent { bytes: vec![7; len], on_drop }))
+            };
+            for abort in [true, false] {
+                let (sink, far) = channel::channel(0);
+                let stream = futures::stream::pending::<Result<Message, coro_websocket::Error>>();
+                let options = WrapOptions::new(role).write_buffer_len(1 << 20);
+                let (read, mut write) = wrap_frames(stream, sink, options);
+                for _ in 0..3 {
+                    write.try_feed(payload()).unwrap();
+                }
+                if abort {
+                    write.abort();
+                }
+                drop((read, write, far));
+                assert_eq!(drops.swap(0, Ordering::SeqCst), 3, "decoded frames");
+            }
+            if len < 64 << 10 && (role == Role::Client || len < 4 << 10) {
+                // Copied, and dropped by the caller's own call.
+                continue;
+            }
+            for abort in [true, false] {
+                let ((read, mut write), far) = alone(0, WrapOptions::new(role).write_buffer_len(1 << 20));
+                for _ in 0..3 {
+                    write.try_feed(payload()).unwrap();
+                }
+                if abort {
+                    write.abort();
+                }
+                drop((read, write, far));
+                assert_eq!(drops.swap(0, Ordering::SeqCst), 3, "bytes");
+            }
+        }
+    }
+}
+
 /// Asks the connection something when it is woken and when it is dropped.
 struct Asks(PipeWrite);
 

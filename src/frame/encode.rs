@@ -8,7 +8,7 @@ use super::{
     header::{self, Header},
     mask::{append_masked, mask, rotate},
 };
-use crate::{buffer::Buffer, pool};
+use crate::{buffer::Buffer, pool, sync::isolate};
 
 /// Below this, an unmasked payload is copied behind its header: one more slice in a vectored write costs more.
 const COPY_BELOW: usize = 4 << 10;
@@ -102,6 +102,14 @@ struct Large {
     /// How much of it is gone, or in `masked`.
     taken: usize,
     masking_key: Option<[u8; 4]>,
+}
+
+impl Drop for Large {
+    /// What never went out is dropped with the queue, where one destructor that panics must not keep the others from
+    /// being run, nor end the process where two do.
+    fn drop(&mut self) {
+        isolate(|| drop(std::mem::take(&mut self.payload)));
+    }
 }
 
 impl Large {
@@ -314,8 +322,8 @@ impl Queue {
             if !large.rest().is_empty() {
                 break;
             }
-            if let Some(large) = self.large.pop_front() {
-                self.spend(large.payload);
+            if let Some(mut large) = self.large.pop_front() {
+                self.spend(std::mem::take(&mut large.payload));
             }
         }
         self.taken += left;
@@ -337,8 +345,8 @@ impl Queue {
         if let Some(masked) = self.masked.take() {
             pool::give_buffer(masked.bytes);
         }
-        for large in std::mem::take(&mut self.large) {
-            self.spend(large.payload);
+        for mut large in std::mem::take(&mut self.large) {
+            self.spend(std::mem::take(&mut large.payload));
         }
     }
 
