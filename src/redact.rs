@@ -121,14 +121,20 @@ pub(crate) fn hide_userinfo(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the caller took for a URL, without its user name, password and query, which may be secret. A password may have any
+/// What the caller took for a URL, without its user name, password, query and fragment, which may be secret. A password may have any
 /// character, so everything before the last `@` is left out.
 pub(crate) fn hide_secrets(text: &str) -> String {
     let start = text.find("//").map_or(0, |slashes| slashes + 2);
     let (scheme, rest) = text.split_at(start);
     let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
-    format!("{scheme}{user}{rest}{query}")
+    format!("{scheme}{user}{}", hide_parameters(rest))
+}
+
+/// A URL without its query and fragment, which may be secret.
+pub(crate) fn hide_parameters(url: &str) -> String {
+    let (shown, hidden) = url.split_at(url.find(['?', '#']).map_or(url.len(), |mark| mark + 1));
+    let hidden = if hidden.is_empty() { "" } else { HIDDEN };
+    format!("{shown}{hidden}")
 }
 
 /// The lines of a head that cannot be read, for an error text: without values of secret headers and user information,
@@ -194,6 +200,9 @@ mod tests {
             ("user:secret@host:80", "…@host:80"),
             ("ws://user:se/cr?e#t@host/", "ws://…@host/"),
             ("ws://host:80/chat", "ws://host:80/chat"),
+            ("ws://host/#token=secret?a", "ws://host/#…"),
+            ("ws://host/?a#token=secret", "ws://host/?…"),
+            ("ws://host/#", "ws://host/#"),
             ("", ""),
         ] {
             assert_eq!(hide_secrets(text), shown, "{text}");

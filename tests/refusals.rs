@@ -301,6 +301,20 @@ fn text_shows_at_most_200_bytes_of_the_body_whatever_they_are() {
 }
 
 #[test]
+fn text_shows_where_a_refusal_leads_without_user_query_and_fragment() {
+    for (location, shown) in [
+        ("/sign-in", "/sign-in"),
+        ("/sign-in?token=secret", "/sign-in?…"),
+        ("/sign-in#token=secret?a", "/sign-in#…"),
+        ("https://joe:secret@example.com/a#token=secret", "https://…@example.com/a#…"),
+    ] {
+        let answer = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let text = refused(answer.as_bytes()).to_string();
+        assert!(text.ends_with(&format!("; Location: \"{shown}\"")), "{text}");
+    }
+}
+
+#[test]
 fn headers_and_body_are_there_but_for_the_malformed_line() {
     let error = refused(
         b"HTTP/1.1 403 x\r\nA: 1\r\n 2\r\nno colon\r\nContent-Length: 3\r\nB: 2\r\n\r\nwhy, and more",

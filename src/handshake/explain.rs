@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::{
     error::{HandshakeError, Quoted, guess_protocol},
     options::{HeadLimits, Role},
-    redact::{hide_in_head, hide_userinfo},
+    redact::{hide_in_head, hide_parameters, hide_userinfo},
 };
 
 use super::{
@@ -155,10 +155,7 @@ fn describe_refusal(code: u16, response: &Response) -> String {
     }
     text.push_str(" instead of 101");
     if let Some(location) = response.header("location") {
-        // User information and the query may be secret.
-        let location = hide_userinfo(location);
-        let (path, query) = location.split_once('?').map_or((&*location, ""), |(path, _)| (path, "?…"));
-        let _ = write!(text, "; Location: {}", Quoted(format!("{path}{query}").as_bytes()));
+        let _ = write!(text, "; Location: {}", Quoted(hide_parameters(&hide_userinfo(location)).as_bytes()));
     }
     let body = response.body();
     let start = body.get(..400).unwrap_or(body);
