@@ -14,7 +14,7 @@ use crate::{
     entropy,
     error::Error,
     frame::{
-        Message,
+        Message, Opcode,
         encode::{self, Queue, SLICES},
         explain::refuse,
         header::Header,
@@ -132,12 +132,32 @@ struct Alone {
     end: End,
 }
 
+impl Alone {
+    /// Whether this frame may go out now. `raw`: frames are the caller's.
+    #[inline]
+    fn check(&mut self, message: &Message, raw: bool) -> Result<(), Error> {
+        match self.end {
+            End::Open => {}
+            // §5.5.1: "The application MUST NOT send any more data frames after sending a Close frame."
+            End::Said if !message.opcode.is_data() => {}
+            _ => return Err(Error::Closed(None)),
+        }
+        self.rules.on_message(message).map_err(|error| refuse(error, message))?;
+        if message.opcode == Opcode::CLOSE && !raw {
+            self.end = End::Said;
+        }
+        Ok(())
+    }
+}
+
 /// How far the writing side has been ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// Frames are accepted.
     Open,
-    /// None is any more; what was accepted goes out.
+    /// A Close frame was: no data follows it.
+    Said,
+    /// None is accepted any more; what was accepted goes out.
     Closing,
     /// The transport's writing side has been ended.
     Closed,
@@ -201,7 +221,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the writer goes on.
-    /// [`Error::Io`] where the transport fails; [`Error::Closed`] after `close`.
+    /// [`Error::Io`] where the transport fails; [`Error::Closed`] after `close`, and for data after a Close frame unless
+    /// nothing is checked.
     ///
     /// # Cancel safety
     ///
@@ -235,10 +256,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     fn check(&mut self, message: &Message) -> Result<(), Error> {
         match &mut self.alone {
             None => Ok(()),
-            Some(alone) if alone.end == End::Open => {
-                alone.rules.on_message(message).map_err(|error| refuse(error, message))
-            }
-            Some(_) => Err(Error::Closed(None)),
+            Some(alone) => alone.check(message, matches!(self.mask, MaskBy::Frame)),
         }
     }
 
@@ -493,7 +511,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
 impl<W: AsyncWrite + Unpin> Sink<Message> for FrameWriter<W> {
     type Error = Error;
 
-    /// Ready while less than [`WrapOptions::write_buffer_len`] is buffered; writes what is above.
+    /// Ready while not more than [`WrapOptions::write_buffer_len`] is buffered; writes what is above.
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_room(cx)
     }

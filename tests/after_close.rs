@@ -263,6 +263,25 @@ fn without_checks_a_close_frame_of_the_caller_ends_nothing_but_sink_close_does()
 }
 
 #[test]
+fn a_frame_writer_alone_sends_no_data_behind_a_close_frame() {
+    for role in ROLES {
+        for checks in [Checks::Strict, Checks::Report] {
+            let mut writer = FrameWriter::new(Vec::new(), WrapOptions::new(role).checks(checks));
+            drive(writer.send(Message::close(1000, ""))).unwrap();
+            for message in [Message::text("late"), Message::binary("late"), begins()] {
+                assert!(matches!(drive(writer.send(message.clone())), Err(Error::Closed(None))));
+                assert!(matches!(drive(writer.feed(message)), Err(Error::Closed(None))));
+            }
+            // The peer's Pings are answered until its Close comes.
+            drive(writer.send(Message::pong(""))).unwrap();
+            drive(writer.close()).unwrap();
+            assert!(matches!(drive(writer.send(Message::pong(""))), Err(Error::Closed(None))));
+            assert_eq!(wire::frames(&writer.into_inner()).len(), 2);
+        }
+    }
+}
+
+#[test]
 fn a_frame_writer_alone_accepts_nothing_after_its_close_and_closes_the_transport_once() {
     for checks in [Checks::Strict, Checks::Report, Checks::Off] {
         for role in ROLES {
