@@ -471,17 +471,22 @@ impl<S: Source, K: Outlet> Read<S, K> {
         self.end(Some(error));
     }
 
-    /// Both Closes are through. §7.1.1: "the server MUST close the TCP connection first", for which the client
-    /// waits.
+    /// Both Closes are through. §7.1.1: "the server MUST close the TCP connection first", for which the client waits. A
+    /// server that has sent Pings then waits for the client's end: the client answers them until it has received our Close,
+    /// and a socket that is closed already answers such a Pong by a reset, which discards data and a Close on their way.
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.role == Role::Client {
             ready!(self.poll_peer_end(cx));
         }
         self.shared.post_shut();
-        self.poll_flags(cx, Flags::SHUT | Flags::WRITE_FAILED | Flags::STOP)
+        ready!(self.poll_flags(cx, Flags::SHUT | Flags::WRITE_FAILED | Flags::STOP));
+        if self.role == Role::Server && self.shared.signals.has(Flags::PINGED) {
+            ready!(self.poll_peer_end(cx));
+        }
+        Poll::Ready(())
     }
 
-    /// The client waits until the server has ended the transport, or has had its time.
+    /// Waits until the peer has ended the transport, or has had its time.
     fn poll_peer_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Stage::Ending { discarded } = &mut self.stage else {

@@ -10,17 +10,25 @@
 
 mod common;
 
-use std::{task::Poll, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    task::Poll,
+    thread,
+    time::Duration,
+};
 
+use async_io::Async;
 use common::{
     Far, PipeRead, PipeWrite, alone,
     drive::{drive, settle},
     wire,
 };
 use coro_websocket::{
-    Checks, Error, Message, Opcode, Role, SinkExt, StreamExt, WrapOptions, shutdown, wrap_frames,
+    Checks, Error, Message, Opcode, Role, SinkExt, StreamExt, WrapOptions, shutdown, wrap_frames, wrap_io,
 };
-use futures::channel::mpsc;
+use futures::{channel::mpsc, executor::block_on};
+use socket2::{Domain, SockRef, Socket, Type};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
@@ -238,4 +246,64 @@ fn over_decoded_frames_a_ping_after_our_close_is_answered_too() {
         drop((read, write));
         assert_eq!(sent.next().await, None);
     });
+}
+
+/// A server whose socket is closed answers such a Pong by a reset, and then drops what the client has not read yet.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the server is a thread")]
+fn pongs_of_a_client_that_closes_destroy_no_data_of_the_server() {
+    const LEN: usize = 1 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // The data lies in the server's socket while the server closes.
+    client.set_recv_buffer_size(4 << 10).unwrap();
+    client.connect(&listener.local_addr().unwrap().into()).unwrap();
+    let mut client = TcpStream::from(client);
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        SockRef::from(&stream).set_send_buffer_size(4 * LEN).unwrap();
+        let stream = async_net::TcpStream::from(Async::new(stream).unwrap());
+        let (mut read, mut write) = wrap_io(stream.clone(), stream, WrapOptions::server());
+        block_on(async {
+            write.send(Message::ping("")).await.unwrap();
+            write.send(Message::binary(vec![7; LEN])).await.unwrap();
+            while let Some(message) = read.next().await {
+                message.unwrap();
+            }
+        });
+        read.close_frames().is_clean()
+    });
+    client.write_all(&wire::close_to(Role::Server, 1000, "")).unwrap();
+    let (mut received, mut chunk) = (Vec::new(), vec![0; 16 << 10]);
+    loop {
+        // The client has not seen the server's Close yet.
+        let _ = client.write_all(&wire::to(Role::Server, wire::PONG, ""));
+        match client.read(&mut chunk).unwrap() {
+            0 => break,
+            count => received.extend_from_slice(&chunk[..count]),
+        }
+    }
+    drop(client);
+    assert!(server.join().unwrap());
+    let close = wire::close_to(Role::Client, 1000, "");
+    assert_eq!(received.len(), 2 + LEN + 10 + close.len());
+    assert!(received.ends_with(&close));
+}
+
+#[test]
+fn server_that_has_sent_pings_waits_for_the_end_of_the_client() {
+    for pings in [false, true] {
+        let ((mut read, mut write), mut far) = alone(1024, WrapOptions::server());
+        if pings {
+            drive(write.send(Message::ping("x"))).unwrap();
+        }
+        far.put(&wire::close_to(Role::Server, 1000, ""));
+        assert_eq!(read_all(&mut read), [Opcode::CLOSE]);
+        assert_eq!(settle(&mut read.next()).is_pending(), pings);
+        assert!(far.input.is_ended(), "the server ends its side first");
+        far.put(&wire::to(Role::Server, wire::PONG, "x"));
+        drop(far.output);
+        assert!(drive(read.next()).is_none());
+        assert!(read.close_frames().is_clean());
+    }
 }

@@ -111,10 +111,14 @@ impl<K: Outlet> Shared<K> {
         self.accept_other(sending, after, sender, message)
     }
 
-    /// A frame is going out. If it is a Ping, its Pong may answer those that are waited for.
+    /// Notes a control frame that is going out. If it is a Ping, its Pong may answer those that are waited for.
     #[cold]
     pub(super) fn enter_ping(&self, after: &mut After<K>, message: &Message) {
-        if message.opcode == Opcode::PING && !self.pings.is_empty() {
+        if message.opcode != Opcode::PING {
+            return;
+        }
+        self.signals.raise(Flags::PINGED);
+        if !self.pings.is_empty() {
             let forgotten = self.pings.enter(&message.payload);
             if !forgotten.is_empty() {
                 after.dropped().pings.extend(forgotten);
@@ -472,6 +476,7 @@ impl<K: Outlet> Shared<K> {
                 if !forgotten.is_empty() {
                     after.dropped().pings.extend(forgotten);
                 }
+                self.signals.raise(Flags::PINGED);
                 let wire_len = self.push(sending, after, &mut Message::ping(payload.to_vec()))?;
                 sending.aim(sender.id, wire_len);
                 *pong = Some(receiver);

@@ -46,6 +46,8 @@ impl Flags {
     pub(crate) const SILENT: u32 = 1 << 13;
     /// Nothing can be sent any more.
     pub(crate) const CLOSED: u32 = 1 << 14;
+    /// We have sent a Ping.
+    pub(crate) const PINGED: u32 = 1 << 15;
 }
 
 /// Flags and wakers. As a waker itself, it is the one that the transport under the writers gets.
