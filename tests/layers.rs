@@ -26,7 +26,8 @@ const LAYERS: [(&str, &[&str]); 33] = [
     ("clock", &[]),
     ("entropy", &["error"]),
     ("deadline", &["error", "clock"]),
-    ("seats", &["sync"]),
+    ("callers", &["sync"]),
+    ("seats", &["sync", "callers"]),
     // The socket.
     ("net", &["error", "pool", "options", "url", "socket", "sync", "clock", "deadline", "seats"]),
     // The codec on input and output.
@@ -81,6 +82,7 @@ const LAYERS: [(&str, &[&str]); 33] = [
             "sync",
             "clock",
             "deadline",
+            "callers",
             "seats",
             "net",
             "write",

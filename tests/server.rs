@@ -187,7 +187,7 @@ fn what_is_no_place_says_why() {
     assert_eq!(url(bind("127.0.0.1:65536".into())), UrlError::Port);
     assert_eq!(url(bind("127.0.0.1/x:0".into())), UrlError::Host);
     assert_eq!(url(bind("a b:0".into())), UrlError::Character);
-    assert_eq!(url(bind("".into())), UrlError::Port);
+    assert_eq!(url(bind("".into())), UrlError::Host);
     assert!(matches!(
         bind("wss://127.0.0.1:0".into()),
         Err(Error::Options { error: OptionsError::NoCertificate, .. })
