@@ -6,8 +6,6 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::handshake::headers::is_token;
-
 /// The most bytes of a body or of a header's value that are shown.
 const SHOWN: usize = 200;
 
@@ -58,6 +56,12 @@ pub(crate) fn hide_in_name(name: &str) -> Cow<'_, str> {
         Some(start) => format!("{start}{HIDDEN}").into(),
         None => name.into(),
     }
+}
+
+/// Whether this is a token ([RFC 9110 §5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)).
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_tchar)
 }
 
 /// Where the name of a secret header ends in a malformed name.

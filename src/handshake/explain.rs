@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use crate::{
     error::{HandshakeError, Quoted, guess_protocol},
     options::{HeadLimits, Role},
-    redact::{hide_in_head, hide_parameters, hide_userinfo},
+    redact::{hide_in_head, hide_parameters, hide_userinfo, is_token},
 };
 
 use super::{
-    headers::{Headers, is_token},
+    headers::Headers,
     request::Request,
     response::{Offer, Response},
 };

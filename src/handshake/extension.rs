@@ -1,8 +1,8 @@
 //! `Sec-WebSocket-Extensions` (RFC 6455 §9.1), one pass over the text.
 
-use crate::error::HandshakeError;
+use crate::{error::HandshakeError, redact::is_token};
 
-use super::headers::{Headers, is_token, trim};
+use super::headers::{Headers, trim};
 
 /// One extension with its parameters, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::{
     error::{Error, OptionsError, Quoted},
-    redact::{HeaderLines, hide_in_name},
+    redact::{HeaderLines, hide_in_name, is_token},
 };
 
 /// The headers of a request or response, in order, with duplicates, and with names in the case that they had
@@ -118,12 +118,6 @@ pub(super) fn parse_value(bytes: &[u8]) -> String {
 /// Without the white space that HTTP allows around a value: spaces and tabs, nothing else.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
-}
-
-/// Whether this is a token ([RFC 9110 §5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)).
-pub(crate) fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_tchar)
 }
 
 /// Whether this can be written as a value and is read as the same value: visible ASCII, spaces, tabs.

@@ -7,14 +7,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::{
     error::{Error, HandshakeError, OptionsError, Quoted},
     options::{Credentials, DeflateParams, Options, encode_offers},
-    redact::hide_userinfo,
+    redact::{hide_userinfo, is_token},
     socket::Socket,
 };
 
 use super::{
     extension::parse_extensions,
     head::Head,
-    headers::{Headers, check_headers, check_subprotocols, describe_char, is_token, trim},
+    headers::{Headers, check_headers, check_subprotocols, describe_char, trim},
     key::is_key,
     origin::is_authority,
 };
