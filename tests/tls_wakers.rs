@@ -20,9 +20,10 @@ use futures::{Sink, Stream, future::join};
 use net::PATIENCE;
 use tls::{Authority, server_params, trusting};
 
-/// Sends when it is woken by the thread that polls.
+/// Sends when it is woken by the thread that polls. The system's event queue may keep the waker of a reader that is
+/// dropped, so the test takes the writer out at its end.
 struct Inline {
-    write: Mutex<Write>,
+    write: Mutex<Option<Write>>,
     thread: ThreadId,
     woken: mpsc::Sender<()>,
 }
@@ -34,9 +35,10 @@ impl Wake for Inline {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if thread::current().id() == self.thread {
-            let mut write = self.write.lock().unwrap();
-            let _ = Pin::new(&mut *write).start_send(Message::text("woken"));
-            let _ = Pin::new(&mut *write).poll_flush(&mut Context::from_waker(Waker::noop()));
+            if let Some(write) = &mut *self.write.lock().unwrap() {
+                let _ = Pin::new(&mut *write).start_send(Message::text("woken"));
+                let _ = Pin::new(write).poll_flush(&mut Context::from_waker(Waker::noop()));
+            }
             let _ = self.woken.send(());
         }
     }
@@ -85,12 +87,14 @@ fn waker_that_another_one_replaces_may_send() {
                     if server_reads { (server, client) } else { (client, server) };
                 let (woken, wait) = mpsc::channel();
                 let thread = thread::current().id();
-                let waker = Waker::from(Arc::new(Inline { write: Mutex::new(write), thread, woken }));
+                let inline = Arc::new(Inline { write: Mutex::new(Some(write)), thread, woken });
+                let waker = Waker::from(Arc::clone(&inline));
                 for waker in [&waker, Waker::noop(), &waker, Waker::noop()] {
                     let next = Pin::new(&mut read).poll_next(&mut Context::from_waker(waker));
                     assert!(next.is_pending());
                 }
-                drop(wait);
+                let write = inline.write.lock().unwrap().take();
+                drop((wait, write));
             });
         }
     }
@@ -114,7 +118,8 @@ fn waker_of_a_reader_that_gives_way_may_send() {
             });
             let (woken, _wait) = mpsc::channel();
             let thread = thread::current().id();
-            let waker = Waker::from(Arc::new(Inline { write: Mutex::new(write), thread, woken }));
+            let inline = Arc::new(Inline { write: Mutex::new(Some(write)), thread, woken });
+            let waker = Waker::from(Arc::clone(&inline));
             let mut cx = Context::from_waker(&waker);
             let mut frames = 0;
             while frames < COUNT {
@@ -124,7 +129,8 @@ fn waker_of_a_reader_that_gives_way_may_send() {
                     Poll::Pending => thread::yield_now(),
                 }
             }
-            drop((read, waker));
+            let write = inline.write.lock().unwrap().take();
+            drop((read, write));
             sending.join().unwrap();
         });
     }
