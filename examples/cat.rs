@@ -67,7 +67,7 @@ with a code from 1002 to 1015; 2 for unknown arguments; 130 after a second
 Ctrl-C.
 ";
 
-/// How many bytes one read of the input takes with `--binary`.
+/// The number of bytes that one read of the input takes with `--binary`.
 const CHUNK: usize = 64 << 10;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -119,7 +119,7 @@ async fn run(settings: &Settings) -> Result<()> {
     }
 }
 
-/// What a Close says, for a terminal.
+/// Describes a Close for a terminal.
 struct Said<'a>(&'a CloseFrame);
 
 impl std::fmt::Display for Said<'_> {

@@ -179,7 +179,7 @@ async fn show(Settings { connection, messages, close, wait, form }: Settings) ->
     });
     let inner = pin!(async {
         match select(sending, reading).await {
-            // Nothing has gone out, so that nothing would end the reader.
+            // No Close has gone out, so nothing would end the reader.
             Either::Left((Err(error @ coro_websocket::Error::Invalid { .. }), _)) => Err(error),
             Either::Left((_, reading)) => reading.await,
             Either::Right((read, _)) => read,
@@ -187,7 +187,7 @@ async fn show(Settings { connection, messages, close, wait, form }: Settings) ->
     });
     match select(passing, inner).await {
         Either::Left((passed, inner)) => {
-            // What the inner connection has found explains more than how the outer one has ended.
+            // The error of the inner connection explains more than that of the outer one.
             inner.await?;
             passed
         }

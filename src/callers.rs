@@ -1,4 +1,4 @@
-//! Callers in several tasks that wait for the same. Each may be dropped, or not be polled any more, at any time.
+//! Callers in several tasks that wait for the same event. Each may be dropped, or never be polled again, at any time.
 
 use std::{
     mem,
@@ -10,12 +10,12 @@ use slab::Slab;
 
 use crate::sync::{Mutex, lock, wake_all};
 
-/// The wakers of the callers that wait. It is a waker itself, which wakes all of them: if it woke only one, that one
-/// might not be polled again.
+/// The wakers of the waiting callers. This is a waker itself and wakes all of them, because a single one might never be
+/// polled again.
 #[derive(Default)]
 pub(crate) struct Callers(Mutex<Slab<Option<Waker>>>);
 
-/// A caller, until it is dropped.
+/// One registered caller. Dropping it removes its waker.
 pub(crate) struct Caller<'a> {
     callers: &'a Callers,
     key: usize,
@@ -50,7 +50,7 @@ impl Caller<'_> {
         drop(replaced);
     }
 
-    /// Waits until all callers were woken, which may have been since it [registered](Self::register).
+    /// Waits until the callers are woken. A wake-up after [`register`](Self::register) counts.
     pub(crate) fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let replaced = match lock(&self.callers.0).get_mut(self.key) {

@@ -11,8 +11,8 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// How far the wall clock is ahead of the monotonic one, but for a constant. It grows when the machine is suspended,
-/// since the monotonic clock may stand still then, and changes when the wall clock is set.
+/// Returns how far the wall clock is ahead of the monotonic clock, plus a constant. The value grows when the machine is
+/// suspended, because the monotonic clock may stop then, and changes when the wall clock is set.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn wall_ahead() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();

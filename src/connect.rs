@@ -33,8 +33,8 @@ use crate::{
 /// How many interim responses a server may send before the one that counts.
 const MAX_INTERIM: usize = 8;
 
-/// How long the body of a refusal is waited for. A refusal is returned within one second after its head has arrived; the
-/// rest of that is for the caller's executor.
+/// The time limit for the body of a refusal. A refusal is returned within one second after its head; the remaining 100
+/// ms are for the caller's executor.
 const BODY_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// Connects to a server and opens a WebSocket connection
@@ -48,13 +48,14 @@ const BODY_TIMEOUT: Duration = Duration::from_millis(900);
 /// The variant says which step failed. [`Error::Options`]: the options cannot be used, nothing was done.
 /// [`Error::Resolve`]: the host has no address. [`Error::Connect`]: no address answered, with the reason of each.
 /// [`Error::Tls`]: the server is not to be trusted, or does not trust us, or the options for TLS cannot be used.
-/// [`Error::Handshake`]: the server refused, with its response and the start of its body, as much as came within a second
-/// after the head; or it did not answer as a WebSocket server does. [`Error::Io`]: the connection failed between request and response.
-/// [`Error::TimedOut`]: all of it together took longer than [`timeout`](Options::timeout), or connecting the
-/// socket longer than [`connect_timeout`](Options::connect_timeout); its phase is the step that was going on.
+/// [`Error::Handshake`]: the server refused, with its response and the part of the body that arrived within a second
+/// after the head; or its answer was not that of a WebSocket server. [`Error::Io`]: the connection failed between
+/// request and response. [`Error::TimedOut`]: all of it together took longer than [`timeout`](Options::timeout), or
+/// connecting the socket longer than [`connect_timeout`](Options::connect_timeout); its phase is the step that was
+/// going on.
 ///
-/// With too few file descriptors left, a step fails with [`Error::Resolve`] or [`Error::Connect`]. Only the first use of
-/// async-io in a process cannot fail: it panics if the three descriptors of its reactor cannot be opened.
+/// When the process runs out of file descriptors, a step fails with [`Error::Resolve`] or [`Error::Connect`]. The first
+/// use of async-io in a process is an exception: it panics if it cannot open the three descriptors of its reactor.
 ///
 /// # Cancel safety
 ///
@@ -99,8 +100,8 @@ pub fn connect(options: Options) -> impl Future<Output = Result<(Response, Read,
 /// connect to, only `Host` is made: `127.0.0.1` without a host, `localhost` where there is only a
 /// [`path`](Options::path). The response is 101 and everything about it is as it must be.
 ///
-/// It does not encrypt: under a `wss` URL or with [`tls`](Options::tls) it sends nothing and fails with
-/// [`OptionsError::NotEncrypted`], unless [`Options::already_encrypted`] says that the transport does.
+/// `connect_io` does not encrypt. With a `wss` URL or [`tls`](Options::tls) it sends nothing and fails with
+/// [`OptionsError::NotEncrypted`], unless [`Options::already_encrypted`] says that the transport encrypts.
 ///
 /// # Errors
 ///
@@ -219,16 +220,16 @@ fn authority(options: &Options) -> Result<String, Error> {
     Ok(Authority { host: &host, port: options.port.unwrap_or(default_port(tls)), tls }.to_string())
 }
 
-/// A response, and the bytes that came behind its head.
+/// A response, and the bytes received after its head.
 struct Answer {
     response: Response,
     rest: Vec<u8>,
-    /// The head, if its end is still to come.
+    /// The start of the head, if its end has not arrived.
     unfinished: Option<Vec<u8>>,
 }
 
-/// Sends the request and waits for the response that is not an interim one. A server may refuse before it has read the
-/// whole request, and read no more of it, so neither waits for the other.
+/// Sends the request and reads the final response, both at once: a server may refuse before it has read the whole
+/// request, and then read no more of it.
 async fn exchange<R, W>(
     read: &mut R,
     write: &mut W,
@@ -255,15 +256,15 @@ where
     })
     .await;
     match (answered, sent) {
-        // Frames go behind the request.
+        // The request must be out before the first frame.
         (Ok(answer), None) if answer.response.code() == 101 => sending.await.map(|()| answer),
-        // It hung up, and has not said why.
+        // The server closed the connection without a reason, so the write error is reported.
         (Err(error), Some(Err(sent))) if !matches!(error, Error::Tls(TlsError::Alert(_))) => Err(sent),
         (answered, _) => answered,
     }
 }
 
-/// Waits for the response that is not an interim one.
+/// Reads the final response and skips interim ones.
 async fn read_answer<R>(read: &mut R, limits: HeadLimits) -> Result<Answer, Error>
 where
     R: AsyncRead + Unpin,
@@ -280,7 +281,7 @@ where
     Err(Error::handshake(HandshakeError::Malformed, text))
 }
 
-/// Reads one response. Once the status line of a refusal is there, nothing that is wrong with the rest hides it.
+/// Reads one response. Once the status line of a refusal has arrived, a fault in the rest of the head does not hide it.
 async fn read_response<R>(read: &mut R, limits: HeadLimits, received: Vec<u8>) -> Result<Answer, Error>
 where
     R: AsyncRead + Unpin,

@@ -46,7 +46,8 @@ impl Deadline {
         poll_fn(|cx| match (Pin::new(&mut future).poll(cx), self.0) {
             (Poll::Pending, Some(end)) => {
                 ready!(alarm.poll_at(cx, end));
-                // The first poll of a socket may only ask to be woken. What has arrived counts, whatever the time.
+                // The first poll of a socket may only register a waker. Data that has arrived counts even after the
+                // deadline.
                 let polled = Pin::new(&mut future).poll(cx);
                 if polled.is_pending() { Poll::Ready(Err(Error::TimedOut(phase))) } else { polled }
             }

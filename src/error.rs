@@ -1,4 +1,4 @@
-//! The errors of this crate, and the side that each of them is the fault of.
+//! The errors of this crate, and which side caused each.
 
 use std::{fmt, io, sync::Arc};
 
@@ -16,9 +16,9 @@ pub(crate) use quoted::Quoted;
 
 /// Everything that can go wrong. The variant says whose fault it is.
 ///
-/// Where a variant has an `error` and a `text`, `error` is the kind, for a program, and `text` is what
-/// [`Display`](fmt::Display) prints, for a person: it names the header, the number, the limit and its setter. Bytes of
-/// the peer in it are quoted, escaped and cut; passwords are left out.
+/// In variants with both, `error` is the kind, for programs, and `text` is the explanation that
+/// [`Display`](fmt::Display) prints: it names the header, the number, the limit and its setter. Bytes of the peer in it
+/// are quoted, escaped and shortened; passwords are left out.
 ///
 /// A clean closing handshake is never an error: it is the end of the stream. The value is small (32 bytes at
 /// most) and cheap to clone.
@@ -118,14 +118,14 @@ impl Error {
         Self::Handshake { error, text: text.into(), response: None }
     }
 
-    /// The peer broke a rule, or exceeded a limit of ours.
+    /// Makes the error for a peer that broke a rule or exceeded a limit of this side.
     #[cold]
     pub(crate) fn violation(error: ProtocolError, text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
         if error.is_limit() { Self::Limit { error, text } } else { Self::Protocol { error, text } }
     }
 
-    /// Adds to a refusal how long the steps before it took.
+    /// Adds the durations of the earlier steps to a refusal.
     pub(crate) fn with_timings(mut self, timings: Timings) -> Self {
         if let Self::Handshake { response: Some(response), .. } = &mut self
             && let Some(response) = Arc::get_mut(response)
@@ -400,7 +400,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Whether this is a limit of the receiver and no rule of the protocol.
+    /// Returns whether this is a limit of the receiver rather than a rule of the protocol.
     pub(crate) const fn is_limit(self) -> bool {
         matches!(self, Self::FrameTooLarge | Self::MessageTooLarge)
     }
@@ -476,12 +476,14 @@ pub enum TlsError {
     Options(Arc<str>),
     /// The peer: its certificate is not trusted, for this reason.
     Certificate(Arc<str>),
-    /// The peer: it ended the connection with this alert ([RFC 8446 §6](https://www.rfc-editor.org/rfc/rfc8446#section-6)).
-    /// With TLS 1.3 the refusal of a client's certificate comes after the handshake, when the response is awaited.
+    /// The peer: it ended the connection with this alert ([RFC 8446
+    /// §6](https://www.rfc-editor.org/rfc/rfc8446#section-6)). With TLS 1.3 the refusal of a client's certificate comes
+    /// after the handshake, when the response is awaited.
     Alert(Arc<str>),
     /// The peer: it does not speak TLS, breaks its rules, or supports no version and algorithm that we support.
     Protocol(Arc<str>),
-    /// The network: the stream ended without the alert that closes it, so it may have been cut by an attacker ([RFC 8446 §6.1](https://www.rfc-editor.org/rfc/rfc8446#section-6.1)).
+    /// The network: the stream ended without the alert that closes it, so it may have been cut by an attacker ([RFC
+    /// 8446 §6.1](https://www.rfc-editor.org/rfc/rfc8446#section-6.1)).
     Truncated,
     /// The network: reading or writing failed during the TLS handshake.
     Io(Arc<io::Error>),
@@ -545,8 +547,8 @@ pub enum OptionsError {
     NoTls,
     /// A server is to listen on a `wss` URL and has no certificate.
     NoCertificate,
-    /// [`connect_io`](crate::connect_io) has a `wss` URL or [`Options::tls`](crate::Options::tls), but does not encrypt, and
-    /// [`Options::already_encrypted`](crate::Options::already_encrypted) was not called.
+    /// [`connect_io`](crate::connect_io) has a `wss` URL or [`Options::tls`](crate::Options::tls), but does not
+    /// encrypt, and [`Options::already_encrypted`](crate::Options::already_encrypted) was not called.
     NotEncrypted,
 }
 

@@ -20,7 +20,7 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_LEN: usize = 256 << 10;
 
-/// Reads until the head in the buffer is whole, which may hold some bytes of it already.
+/// Reads until the head in the buffer is complete. The buffer may already hold a part of it.
 pub(crate) async fn read_head<R>(read: &mut R, buffer: &mut HeadBuffer) -> Result<(), Error>
 where
     R: AsyncRead + Unpin,

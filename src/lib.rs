@@ -22,11 +22,12 @@
 //!
 //! # Guarantees
 //!
-//! - **Whoever polls [`Read`] drives the connection**: it answers Pings and the closing handshake, flushes what was
-//!   fed before it waits, and judges whether the peer is dead; while nobody reads, a writer that waits in vain is
-//!   told. Heartbeats and deadlines run while either half is polled. No task and no thread is started, but for the
-//!   one that sockets and timers of `async-io` have, and those of `blocking` on which names are looked up, 64 at once.
-//! - **Where nobody polls [`Read`], flush yourself**: `send` and its likes do, `feed` does not.
+//! - **Polling [`Read`] drives the connection**: it answers Pings and the closing handshake, flushes what was fed
+//!   before it waits, and judges whether the peer is dead; where no task reads, a blocked writer gets the error.
+//!   Heartbeats and deadlines run while either half is polled. No task is started, and no thread except the one of
+//!   `async-io` for sockets and timers, and those of `blocking` for name lookups (at most 64 at once) and for files
+//!   that are not on disk.
+//! - **If no task polls [`Read`], flush yourself**: `send` and similar methods do, `feed` does not.
 //! - Everything that RFC 6455 demands of frames, messages, text and closing is checked, in both directions, unless
 //!   [`Checks`] says otherwise. What the peer does wrong it is told in a Close frame; what the caller does wrong is
 //!   an error, and the connection goes on.

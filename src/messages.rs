@@ -62,7 +62,7 @@ impl From<Data> for Message {
 /// dropped takes them along.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    /// The rules for fragments, where the reader does not check them.
+    /// The rules for fragments, if the reader does not check them.
     rules: Option<Box<Fragments>>,
     opcode: Option<Opcode>,
     bytes: Vec<u8>,
@@ -74,7 +74,7 @@ pub(crate) struct Partial {
 impl Partial {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            // Without a limit, which is below.
+            // No limit here: it is checked below.
             rules: (settings.checks == Checks::Off).then(|| Box::new(Fragments::new(u64::MAX))),
             opcode: None,
             bytes: Vec::new(),
@@ -83,7 +83,7 @@ impl Partial {
         }
     }
 
-    /// Takes one frame, and gives the message that it completes.
+    /// Adds a frame and returns the message that it completes.
     fn on_frame(&mut self, message: Message) -> Result<Option<Data>, ProtocolError> {
         if message.opcode.is_control() {
             return Ok(None);
@@ -95,7 +95,7 @@ impl Partial {
             rules.on_frame(&Header::of(&message, None), false)?;
             rules.end_frame(message.fin);
             if message.rsv1 {
-                // RFC 7692 §6: the message is compressed. Its bytes as they are would be taken for what was sent.
+                // RFC 7692 §6: the message is compressed. Its compressed bytes must not be mistaken for the content.
                 self.forget(message.fin);
                 return Err(ProtocolError::Deflate);
             }
@@ -109,7 +109,7 @@ impl Partial {
             (Opcode::CONTINUATION, None) => return Err(ProtocolError::UnexpectedContinuation),
             (Opcode::CONTINUATION, Some(opcode)) => opcode,
             (opcode, _) => {
-                // One that was open before has been given up.
+                // The peer gave up the message that was open.
                 self.forget(true);
                 opcode
             }
@@ -137,8 +137,8 @@ impl Partial {
         }))
     }
 
-    /// A frame was reported instead of yielded. Without it, or with text that is none, its message is not whole. A whole
-    /// message in the middle of another one does that no harm.
+    /// Notes a frame that was reported instead of yielded. Its message is incomplete without it. A whole message
+    /// between the fragments of another one does not damage that one.
     pub(crate) fn on_reported(&mut self, error: ProtocolError, frame: &Message) {
         let whole = error == ProtocolError::MessageInterleaved && frame.fin;
         if !frame.opcode.is_control() && !whole {
@@ -146,7 +146,7 @@ impl Partial {
         }
     }
 
-    /// The error for a message that cannot be given.
+    /// Makes the error for a message that cannot be returned.
     #[cold]
     fn refuse(&self, error: ProtocolError) -> Error {
         let text = match error {
@@ -161,14 +161,14 @@ impl Partial {
         Error::violation(error, text)
     }
 
-    /// A frame was read and thrown away.
+    /// Notes a frame that was read and thrown away.
     pub(crate) fn on_thrown_away(&mut self, opcode: Opcode, fin: bool) {
         if opcode.is_control() {
             return;
         }
         if let Some(rules) = &mut self.rules {
             let thrown_away = Message { opcode, fin, ..Message::default() };
-            // A frame that is part of no message does not end the one that is open either.
+            // A frame outside of any message does not end the open message.
             if rules.on_frame(&Header::of(&thrown_away, None), false).is_err() {
                 if !rules.is_open() {
                     self.forget(true);
@@ -180,7 +180,7 @@ impl Partial {
         self.forget(fin);
     }
 
-    /// A frame of data was not taken; `fin`: it was the last of its message.
+    /// Drops the open message because a data frame was not used; `fin`: that frame was the last of its message.
     fn forget(&mut self, fin: bool) {
         self.opcode = None;
         self.bytes = Vec::new();

@@ -51,15 +51,15 @@ impl Connected {
     }
 }
 
-/// Why a client that has arrived did not get through.
+/// The failure of a client that has arrived.
 pub(crate) struct Failure {
     pub(crate) error: Error,
-    /// It ended the connection before it had sent anything, as one does that only looks whether a server is there.
+    /// `true` if the client closed the connection before it sent a byte, as health checks do.
     pub(crate) is_probe: bool,
 }
 
 impl Failure {
-    /// What to report. `None`: a probe is no failure.
+    /// Returns the error to report; `None` for a probe, which is no failure.
     pub(crate) fn into_error(self) -> Option<Error> {
         (!self.is_probe).then_some(self.error)
     }

@@ -65,11 +65,11 @@ pub enum Checks {
     /// [`Error::Protocol`](crate::Error::Protocol), then the end.
     #[default]
     Strict,
-    /// A violation that leaves the framing intact is yielded as
-    /// [`Error::Reported`](crate::Error::Reported) with its frame, nothing is sent, and reading goes on. The frame is
-    /// still part of its message, so that a message ends with its last fragment and the next compressed one can be
-    /// inflated. Where that is impossible, because fragments of several messages are mixed up or a compressed message
-    /// cannot be read, the frames that depend on it are reported too: what is yielded is what the peer has sent.
+    /// A violation that leaves the framing intact is yielded as [`Error::Reported`](crate::Error::Reported) with its
+    /// frame, nothing is sent, and reading goes on. The frame remains part of its message, so that the message ends
+    /// with its last fragment and later compressed messages can be inflated. If that is impossible, because fragments
+    /// of several messages are mixed up or a compressed message is unreadable, the frames that depend on it are
+    /// reported too. Frames are never yielded with content that the peer did not send.
     Report,
     /// Nothing is checked but the limit for one frame, nothing is answered and nothing is added, no heartbeat
     /// either: frames pass as they are, in both directions, for relays and inspection.
@@ -103,30 +103,30 @@ impl Heartbeat {
         Self { every, timeout: None }
     }
 
-    /// Sends a Ping every interval. A peer that gives no sign of life within the limit (the interval, unless
-    /// [`timeout`](Self::timeout) says otherwise) and an allowance is dead: [`Read`](crate::Read) returns
+    /// Sends a Ping every interval. A peer is dead if it gives no sign of life within the limit (the interval, unless
+    /// [`timeout`](Self::timeout) sets another) plus an allowance: [`Read`](crate::Read) returns
     /// [`Error::TimedOut`](crate::Error::TimedOut).
     ///
     /// Signs of life are received bytes, and bytes that the transport takes after it had been full. The allowance is
-    /// the time in which a peer reads, at 128 KiB a second, what was sent since the last Ping that it has answered, at
-    /// most 8 MiB: so much may lie in a slow peer's system in front of the Ping. A dead peer is found within
-    /// interval, limit and allowance; after the machine was suspended, or no half was polled for long, not before one
-    /// more interval.
+    /// the time in which a peer reads, at 128 KiB a second, the bytes that were sent since the last answered Ping. At
+    /// most 8 MiB count, the largest receive buffer expected in front of the Ping. A dead peer is found within
+    /// interval, limit and allowance. After the machine was suspended, or when no half was polled for long, the peer
+    /// gets one more interval.
     ///
-    /// A Ping behind 1 KiB or more of what the peer has not answered yet carries 12 bytes: `beat`, and how many bytes
-    /// went before it, so that its Pong says how far the peer has read, whichever Pings it leaves out. Others are
+    /// A Ping that follows 1 KiB or more of unanswered bytes carries 12 bytes: `beat`, and the number of bytes sent
+    /// before it. Its Pong then tells how far the peer has read, even if the peer skips other Pings. Other Pings are
     /// empty. Their Pongs are yielded like all others.
     ///
-    /// Only `Read` can hear the peer, so only it declares the peer dead, after a read that finds nothing. Where no
-    /// task reads, a writer that has been blocked for so long gets the error; a program that only writes calls
+    /// Only `Read` hears the peer, so only `Read` declares it dead, after a read that finds nothing. If no task reads,
+    /// a writer that is blocked for the same time gets the error. A program that only writes should call
     /// [`Read::drive`](crate::Read::drive).
     #[must_use]
     pub const fn ping(every: Duration) -> Self {
         Self { every, timeout: Some(every) }
     }
 
-    /// How long the peer may be silent after a Ping, plus the allowance that [`ping`](Self::ping) describes. Only
-    /// Pings are answered, so this makes it a [`Heartbeat::ping`].
+    /// Sets how long the peer may be silent after a Ping; the allowance that [`ping`](Self::ping) describes is added.
+    /// Only Pings are answered, so this turns a [`Heartbeat::pong`] into a [`Heartbeat::ping`].
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -189,7 +189,7 @@ impl Settings {
         }
     }
 
-    /// Whether a peer is declared dead that gives no sign of life.
+    /// Returns whether a peer without signs of life is declared dead.
     pub(crate) fn judges_peer(&self) -> bool {
         self.checks != Checks::Off && self.heartbeat.is_some_and(|heartbeat| heartbeat.timeout.is_some())
     }

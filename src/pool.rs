@@ -117,7 +117,7 @@ pub(crate) fn recycle(payload: &mut Bytes) {
     }
 }
 
-/// Room for payloads that is not needed now.
+/// Takes back a payload buffer that is not needed now.
 pub(crate) fn give_payload(mut buffer: Buffer) {
     if !(KEPT_PAYLOADS_FROM..=MAX_KEPT_PAYLOADS).contains(&buffer.capacity()) {
         return;

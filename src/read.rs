@@ -99,7 +99,7 @@ enum Stage {
 
 impl<S: Source, K: Outlet> Read<S, K> {
     pub(crate) fn new(source: S, shared: Arc<Shared<K>>, settings: &Settings) -> Self {
-        // What came behind the head of the opening handshake.
+        // The bytes that were received after the head of the opening handshake.
         shared.counts.bytes_in.store(source.received(), Ordering::Relaxed);
         Self {
             source: Some(Box::new(source)),
@@ -164,7 +164,8 @@ impl<S: Source, K: Outlet> Read<S, K> {
                 return Poll::Pending;
             };
             ready!(alarm.poll_at(cx, deadline));
-            // The first poll of a socket may only ask to be woken. What has arrived counts, whatever the time.
+            // The first poll of a socket may only register a waker. Data that has arrived counts even after the
+            // deadline.
             match self.poll_message(cx) {
                 Poll::Ready(next) => Poll::Ready(next.transpose()),
                 Poll::Pending => Poll::Ready(Err(Error::TimedOut(Phase::Call))),
@@ -173,22 +174,22 @@ impl<S: Source, K: Outlet> Read<S, K> {
         .await
     }
 
-    /// Reads until the connection ends, and throws all data away: for a program that only writes. Pings (unless
-    /// `auto_pong` is off) and the peer's Close are answered, heartbeats sent, and a peer that has given up is noticed, which a writer alone
-    /// cannot do: a system takes megabytes for a peer that is gone.
+    /// Reads until the connection ends and throws all data away, for programs that only write. It answers Pings (unless
+    /// `auto_pong` is off) and the peer's Close, sends heartbeats, and notices a dead peer. A writer alone cannot
+    /// notice that, because the system accepts megabytes for a peer that is gone.
     ///
-    /// Returns `Ok(())` after the closing handshake. Then, and after an error, every `send` fails. What
-    /// [`Checks::Report`](crate::Checks::Report) reports is thrown away as well.
+    /// Returns `Ok(())` after the closing handshake. After that, and after an error, every `send` fails. Violations
+    /// that [`Checks::Report`](crate::Checks::Report) reports are thrown away as well.
     ///
     /// # Errors
     ///
-    /// As the stream gives them: [`Error::TimedOut`] with [`Phase::Heartbeat`] for a silent peer, [`Error::Lost`] for
-    /// one that ended the transport without a Close.
+    /// The same errors as the stream: [`Error::TimedOut`] with [`Phase::Heartbeat`] for a silent peer, [`Error::Lost`]
+    /// for one that ended the transport without a Close.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses only what it has thrown away. [`messages`](Self::messages) then goes on with the
-    /// first message that begins afterwards.
+    /// Dropping the future loses only the data that it has thrown away. [`messages`](Self::messages) then continues
+    /// with the first message that begins afterwards.
     ///
     /// # Examples
     ///
@@ -227,8 +228,8 @@ impl<S: Source, K: Outlet> Read<S, K> {
 
     /// Whole messages instead of frames: fragments are joined, control frames are left out.
     ///
-    /// With [`Checks::Off`](crate::Checks::Off) nothing is inflated, so a compressed message is an error here, and reading
-    /// goes on. It can be read as frames.
+    /// With [`Checks::Off`](crate::Checks::Off) messages are not inflated, so a compressed message is an error here,
+    /// and reading goes on. Its frames can be read from [`Read`] itself.
     ///
     /// # Examples
     ///
@@ -319,11 +320,11 @@ impl<S: Source, K: Outlet> Read<S, K> {
         let Some(source) = &mut self.source else {
             return Poll::Ready(());
         };
-        // Looked at first: only a read that begins after the deadline can tell that the peer is dead.
+        // Checked before the read: only a read that begins after the deadline can tell that the peer is dead.
         let judging = self.shared.signals.has(Flags::SILENT);
         let mut filled = source.poll_fill(cx);
         if judging && filled.is_pending() {
-            // The first poll of a socket may only ask to be woken.
+            // The first poll of a socket may only register a waker.
             filled = source.poll_fill(cx);
         }
         match filled {
@@ -379,7 +380,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
             return true;
         }
         if is_awaited {
-            // `Write::ping` gives what it says.
+            // `Write::ping` returns the round-trip time instead.
             return false;
         }
         if let Some(position) = timers::parse_mark(frame.payload)
@@ -410,7 +411,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
         true
     }
 
-    /// Nothing is read or written at all: the first poll of either half gives this error.
+    /// Ends the connection before anything is read or written: the first poll of either half returns this error.
     pub(crate) fn refuse(&mut self, why: Error) {
         self.shared.refuse(why.clone());
         self.stage = Stage::Ended(Some(why));
@@ -425,7 +426,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
                 self.shared.post_close(Message::close(CloseCode::from(*rule), &rule.to_string()));
                 self.fail(error);
             }
-            // The peer can do something about a limit if it knows it.
+            // A peer that knows the limit can send smaller messages.
             Error::Limit { error: limit, text } if self.strict => {
                 self.shared.post_close(Message::close(CloseCode::from(*limit), text));
                 self.fail(error);
@@ -466,14 +467,15 @@ impl<S: Source, K: Outlet> Read<S, K> {
     fn on_silence(&mut self) {
         self.shared.post_close(Message::close(CloseCode::INTERNAL_ERROR, "heartbeat timeout"));
         self.shared.pump();
-        // A peer that could be sent no Ping is not at fault for that.
+        // If writing failed, no Ping may have reached the peer, so the write error is reported.
         let error = self.shared.write_error().unwrap_or(Error::TimedOut(Phase::Heartbeat));
         self.end(Some(error));
     }
 
-    /// Both Closes are through. §7.1.1: "the server MUST close the TCP connection first", for which the client waits. A
-    /// server that has sent Pings then waits for the client's end: the client answers them until it has received our Close,
-    /// and a socket that is closed already answers such a Pong by a reset, which discards data and a Close on their way.
+    /// Ends the transport after both Closes. §7.1.1: "the server MUST close the TCP connection first", for which the
+    /// client waits. A server that has sent Pings waits for the client to close, too: the client answers them until it
+    /// has received our Close, and a closed socket would answer such a Pong with a reset, which discards data and a
+    /// Close in flight.
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.role == Role::Client {
             ready!(self.poll_peer_end(cx));
@@ -486,7 +488,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
         Poll::Ready(())
     }
 
-    /// Waits until the peer has ended the transport, or has had its time.
+    /// Waits until the peer has ended the transport, or until its time is up.
     fn poll_peer_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Stage::Ending { discarded } = &mut self.stage else {
@@ -542,7 +544,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
         self.stage = Stage::Ended(error);
         self.source = None;
         if self.raw {
-            // A relay may still have to write what it has read. Who pings from now on is told so.
+            // A relay may still have to write frames that it has read. From now on, `Write::ping` fails.
             self.shared.signals.raise(Flags::STOP);
             self.shared.pings.clear();
         } else {
@@ -551,7 +553,7 @@ impl<S: Source, K: Outlet> Read<S, K> {
     }
 }
 
-/// Only `Read` adds to these counts.
+/// Adds to a count. Only `Read` does so, so no read-modify-write is needed.
 fn add(count: &AtomicU64, more: u64) {
     count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! What `Debug` and error texts show of texts that may hold a secret or be long.
+//! Redaction: the parts of secret or long texts that `Debug` and error texts show.
 
 use std::{
     borrow::Cow,
@@ -6,10 +6,10 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-/// The most bytes of a body or of a header's value that are shown.
+/// The maximum number of bytes shown of a body or a header's value.
 const SHOWN: usize = 200;
 
-/// Stands for what is not shown.
+/// Replaces hidden text.
 const HIDDEN: &str = "…";
 
 /// Headers whose values are never shown.
@@ -41,7 +41,7 @@ impl fmt::Debug for HeaderLines {
     }
 }
 
-/// The name of a header, into which a caller may have put its value.
+/// The name of a header. A caller may have put the value into it by mistake.
 struct Name<'a>(&'a str);
 
 impl fmt::Debug for Name<'_> {
@@ -50,7 +50,8 @@ impl fmt::Debug for Name<'_> {
     }
 }
 
-/// The name of a header; a malformed one without what follows the name of a secret header.
+/// Returns the name of a header. If it is malformed and contains the name of a secret header, hides the text after
+/// that.
 pub(crate) fn hide_in_name(name: &str) -> Cow<'_, str> {
     match find_secret_in(name).and_then(|end| name.get(..end)) {
         Some(start) => format!("{start}{HIDDEN}").into(),
@@ -58,13 +59,13 @@ pub(crate) fn hide_in_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether this is a token ([RFC 9110 §5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)).
+/// Returns whether this is a token ([RFC 9110 §5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)).
 pub(crate) fn is_token(text: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_tchar)
 }
 
-/// Where the name of a secret header ends in a malformed name.
+/// Finds the end of a secret header's name in a malformed name.
 fn find_secret_in(name: &str) -> Option<usize> {
     if is_token(name.trim()) { None } else { find_secret_name(name.as_bytes()) }
 }
@@ -77,7 +78,7 @@ struct Value<'a> {
 
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A caller may have misspelt the name with white space around it, or with a colon.
+        // A caller may have put white space or a colon into the name.
         let is_secret = SECRET.iter().any(|secret| self.name.trim().eq_ignore_ascii_case(secret));
         if is_secret || find_secret_in(self.name).is_some() {
             return f.write_str(HIDDEN);
@@ -96,7 +97,7 @@ impl fmt::Debug for BodyBytes {
     }
 }
 
-/// Bytes as quoted text: the first 200, and the whole length if there are more.
+/// Shows bytes as quoted text: the first 200, and the whole length if there are more.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Debug for Excerpt<'_> {
@@ -104,7 +105,7 @@ impl fmt::Debug for Excerpt<'_> {
         let Some(start) = self.0.get(..SHOWN).filter(|start| start.len() < self.0.len()) else {
             return String::from_utf8_lossy(self.0).fmt(f);
         };
-        // Not a part of a character.
+        // A character is not cut in half.
         let whole = match str::from_utf8(start) {
             Err(error) if error.error_len().is_none() => start.get(..error.valid_up_to()).unwrap_or(start),
             _ => start,
@@ -114,7 +115,7 @@ impl fmt::Debug for Excerpt<'_> {
     }
 }
 
-/// A URL of the peer without user name and password.
+/// Hides the user name and password in a URL of the peer.
 pub(crate) fn hide_userinfo(url: &str) -> Cow<'_, str> {
     let Some(start) = url.find("//").map(|slashes| slashes + 2) else { return url.into() };
     let (before, rest) = url.split_at(start);
@@ -125,8 +126,8 @@ pub(crate) fn hide_userinfo(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the caller took for a URL, without its user name, password, query and fragment, which may be secret. A password may have any
-/// character, so everything before the last `@` is left out.
+/// Hides the possibly secret parts of a text that the caller passed as a URL: user name, password, query and fragment.
+/// A password may contain any character, so everything before the last `@` is hidden.
 pub(crate) fn hide_secrets(text: &str) -> String {
     let start = text.find("//").map_or(0, |slashes| slashes + 2);
     let (scheme, rest) = text.split_at(start);
@@ -134,14 +135,14 @@ pub(crate) fn hide_secrets(text: &str) -> String {
     format!("{scheme}{user}{}", hide_parameters(rest))
 }
 
-/// A URL without its query and fragment, which may be secret.
+/// Hides the query and fragment of a URL, which may be secret.
 pub(crate) fn hide_parameters(url: &str) -> String {
     let (shown, hidden) = url.split_at(url.find(['?', '#']).map_or(url.len(), |mark| mark + 1));
     let hidden = if hidden.is_empty() { "" } else { HIDDEN };
     format!("{shown}{hidden}")
 }
 
-/// The lines of a head that cannot be read, for an error text: without values of secret headers and user information,
+/// Returns the lines of an unreadable head for an error text. Hides values of secret headers and user information,
 /// wherever in a line they stand.
 #[cold]
 pub(crate) fn hide_in_head(head: &[u8]) -> Vec<Vec<u8>> {
@@ -151,7 +152,7 @@ pub(crate) fn hide_in_head(head: &[u8]) -> Vec<Vec<u8>> {
             secret = true;
             return [line.get(..end).unwrap_or_default(), b": ", HIDDEN.as_bytes()].concat();
         }
-        // What is no header of its own may belong to the value before.
+        // A line that is no header may belong to the value before.
         secret &= !line.contains(&b':') || line.first().is_some_and(|&byte| byte <= b' ');
         match str::from_utf8(line) {
             _ if secret => HIDDEN.as_bytes().to_vec(),
@@ -162,9 +163,9 @@ pub(crate) fn hide_in_head(head: &[u8]) -> Vec<Vec<u8>> {
     lines.collect()
 }
 
-/// Where the name of a secret header ends in this line.
+/// Finds the end of a secret header's name in this line.
 fn find_secret_name(line: &[u8]) -> Option<usize> {
-    // A name begins a line, also one that is preceded by what no line may have; not in a longer name or in a path.
+    // The name must not be part of a longer name or a path. Invalid bytes may precede it.
     let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~%/?&=.".contains(&byte);
     let is_start = |at: usize| at == 0 || line.get(at - 1).is_some_and(|&byte| !is_inside(byte));
     (0..line.len()).filter(|&at| is_start(at)).find_map(|at| {

@@ -11,7 +11,7 @@ use crate::{
 pub(crate) struct Seats {
     most: usize,
     taken: AtomicUsize,
-    /// Woken when one becomes free.
+    /// The callers to wake when a seat becomes free.
     freed: Arc<Callers>,
 }
 

@@ -31,12 +31,12 @@ pub use handler::{Handler, serve_handler};
 ///
 /// A handler that is done leaves the connection to be closed: with 1000 where it succeeded, with 1011 where it failed
 /// or panicked; what went wrong is [`ServerOptions::on_failure`](crate::ServerOptions::on_failure)'s, and nothing of it
-/// is sent. A handler that has closed the connection by itself has the last word. Where both halves are dropped while
-/// the handler is still running, with all clones of `Write`, the connection is closed then, without a Close frame.
+/// is sent. If the handler has closed the connection itself, its code stands. If both halves and all clones of `Write`
+/// are dropped while the handler still runs, the connection is closed at once, without a Close frame.
 ///
 /// # Errors
 ///
-/// As [`Server::accept`], once the handlers that were running are done.
+/// The same as [`Server::accept`], after the running handlers are done.
 ///
 /// # Cancel safety
 ///
@@ -68,7 +68,7 @@ where
     side_by_side(|| server.accept(), |connection| handle(server, &handler, connection)).await
 }
 
-/// Takes care of all who come. Those who are there are taken care of to their end, even when nothing is accepted any more.
+/// Serves all arriving connections. Connections that are open are served to their end, even after accepting has ended.
 async fn side_by_side<T, Next, Done>(
     next: impl Fn() -> Next,
     take_care: impl Fn(T) -> Done,
@@ -102,8 +102,9 @@ where
     H: AsyncFn(Request, Read, Write) -> Result<(), Error>,
 {
     let peer = request.peer_addr();
-    // The connection is kept only while the handler runs: whether it is done, and has dropped the halves for that
-    // reason, is known when it stops running. While it waits, the last half that is dropped closes the connection.
+    // The connection is kept only while the handler is being polled, because only afterwards is it known whether the
+    // handler has dropped the halves by finishing. While the handler waits, dropping the last half closes the
+    // connection.
     let shared = Arc::downgrade(write.shared());
     let mut kept = Some(Arc::clone(write.shared()));
     // One that panics must not take the others with it, be it before there is a future.
@@ -118,18 +119,18 @@ where
             Ok(Some(Poll::Ready(handled))) => Some(handled),
             Ok(None) | Err(_) => None,
         };
-        // Nothing of a handler that has panicked is run again, and what it holds is dropped.
+        // A handler that has panicked is not polled again; its state is dropped.
         let dropped = started.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
         Poll::Ready((handled, connection))
     });
-    // In a box, since most connections are open most of the time: they need no room for how they end.
+    // Boxed: most connections are open, and need no room for the state of their end.
     handled.then(move |(handled, connection)| {
         Box::pin(async move {
             if let Some(connection) = connection {
                 let code =
                     if let Some(Ok(())) = handled { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR };
-                // Most often the connection is closed already.
+                // Usually the connection is closed already.
                 let _ = Write::new(connection).close_with(code, "").await;
             }
             if let Some(Err(error)) = handled {
@@ -184,7 +185,7 @@ mod tests {
             let (_, mut read, mut write) = connect(clients[1].clone()).await.unwrap();
             exchange((&mut read, &mut write)).await;
             server.break_listener(1);
-            // Others are accepted, which shows that the failure has been seen.
+            // Accepting from the others shows that the failure was noticed.
             for other in [&clients[0], &clients[2], &clients[0]] {
                 let (_, mut read, mut write) = connect(other.clone()).await.unwrap();
                 exchange((&mut read, &mut write)).await;

@@ -119,7 +119,7 @@ where
     }
 }
 
-/// The request, and what came after it. `is_probe` becomes whether the connection ended before its first byte.
+/// Reads the request and the bytes after it. Sets `is_probe` if the connection ended before its first byte.
 async fn read_request<R>(
     read: &mut R,
     limits: HeadLimits,
@@ -130,7 +130,7 @@ where
 {
     let mut buffer = HeadBuffer::new(limits, Vec::new()).skip_empty_lines();
     let whole = read_head(read, &mut buffer).await;
-    // Not where the client says in TLS why it ends the connection.
+    // A client that sends a TLS alert is no probe.
     let has_ended = matches!(
         whole,
         Err(Error::Handshake { error: HandshakeError::NoHead, .. }

@@ -33,13 +33,13 @@ pub(crate) struct Inbound {
     max_whole_len: u64,
     /// Whether messages may come compressed.
     deflate: bool,
-    /// Whether compressed messages refer to those before.
+    /// `true` if compressed messages may refer to earlier ones.
     takeover: bool,
-    /// The inflater has not seen all that the peer has compressed, so that what it made of the rest of the message, or
-    /// of any message after it, might be wrong.
+    /// `true` if the inflater has missed compressed bytes of the peer, so that the rest of the message, and later
+    /// messages, might be inflated wrongly.
     window_lost: bool,
     fragments: Fragments,
-    /// The current frame is no control frame and part of no message.
+    /// `true` if the current frame is no control frame and part of no message.
     outside: bool,
     reported: Option<ProtocolError>,
 }
@@ -93,14 +93,14 @@ impl Inbound {
         self.check_frame_len(header)
     }
 
-    /// Enters a frame that is not a control frame into its message.
+    /// Assigns a data frame to its message.
     fn group(&mut self, header: &Header) -> Result<(), ProtocolError> {
         let begins = matches!(header.opcode(), Opcode::TEXT | Opcode::BINARY);
         let (open, compressed) = (self.fragments.is_open(), self.fragments.is_compressed());
         let grouped = self.fragments.on_frame(header, self.deflate && begins && header.rsv1());
         self.outside = grouped.is_err();
-        // What the peer had compressed of a message that it gave up is not known here. A continuation of no message may
-        // be a part of a compressed one.
+        // If the peer gave up a message, this side does not know how much of it was compressed. A continuation without
+        // a message may be a part of a compressed one.
         let gave_up = open && (!self.fragments.is_open() || (begins && grouped.is_ok()));
         let stray = header.opcode() == Opcode::CONTINUATION && self.outside;
         self.window_lost |= (compressed && gave_up) || stray;
@@ -110,8 +110,8 @@ impl Inbound {
         grouped
     }
 
-    /// A header breaks a rule. In strict mode this is final; otherwise the frame goes on, and is part of its message
-    /// if it can be.
+    /// Handles a header that breaks a rule. In strict mode this is final; otherwise the frame continues, as part of its
+    /// message if possible.
     #[cold]
     fn report(
         &mut self,
@@ -124,7 +124,7 @@ impl Inbound {
             return if self.checks == Checks::Strict { first } else { grouped };
         }
         self.reported = first.err();
-        // Its payload went through the peer's compressor, or may have, and goes through no inflater.
+        // The peer's compressor has seen the payload, or may have, but this inflater does not see it.
         let inflated = header.opcode().is_data() && !self.outside && self.fragments.is_compressed();
         self.window_lost |= header.rsv1() && !inflated;
         Ok(())
@@ -161,7 +161,7 @@ impl Inbound {
         }
     }
 
-    /// Whether this frame, whose header was checked, is part of a compressed message.
+    /// Returns whether this frame, whose header was checked, is part of a compressed message.
     fn is_of_compressed(&self, header: &Header) -> bool {
         self.deflate
             && header.opcode().is_data()
@@ -170,7 +170,8 @@ impl Inbound {
             && self.checks != Checks::Off
     }
 
-    /// Whether the payload of this frame, whose header was checked, is to be inflated. One that cannot be is reported.
+    /// Returns whether to inflate the payload of this frame, whose header was checked. Reports a payload that cannot be
+    /// inflated.
     pub(crate) fn inflates(&mut self, header: &Header) -> bool {
         if !self.is_of_compressed(header) {
             return false;
@@ -182,7 +183,7 @@ impl Inbound {
         !self.window_lost
     }
 
-    /// Whether the rest of the frame cannot be inflated any more.
+    /// Returns whether the rest of the frame cannot be inflated any more.
     pub(crate) fn is_window_lost(&self) -> bool {
         self.window_lost
     }
@@ -243,7 +244,7 @@ impl Inbound {
         }
     }
 
-    /// The error for a frame that one of these methods refused. `payload` is what is known of its payload.
+    /// Makes the error for a frame that one of these methods refused. `payload` is the known part of its payload.
     #[cold]
     pub(crate) fn refuse(&self, error: ProtocolError, header: &Header, payload: &[u8]) -> Error {
         let limits = Limits { frame: self.max_frame_len, message: self.fragments.max_message_len() };

@@ -8,8 +8,8 @@
 //! 3. The transport and the timer are polled with wakers that wake every task that waits ([`Signals`]). Wakers run
 //!    outside the lock.
 //! 4. All memory is bounded: one frame staged per writer above the mark, a few Pongs, one Close.
-//! 5. Nothing of the caller but the transport runs under a lock. Wakers are run, cloned and dropped outside, payloads
-//!    are dropped outside; one that panics harms neither those after it nor the task that runs it.
+//! 5. Of the caller's code only the transport runs under a lock. Wakers are run, cloned and dropped outside, and
+//!    payloads are dropped outside. If one panics, the others still run, and so does the task that ran it.
 
 use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 
@@ -72,9 +72,9 @@ pub(crate) struct Counts {
     payload_out: AtomicU64,
     /// How many bytes had come when the peer was found silent.
     silent_at: AtomicU64,
-    /// How often the reader has found no input.
+    /// The number of times that the reader has found no input.
     pub(crate) looks: AtomicU64,
-    /// The position of the last heartbeat whose Pong has come, in bytes accepted before it.
+    /// The position of the last answered heartbeat: the bytes accepted before it.
     pub(crate) answered: AtomicU64,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Counts {
 pub struct Stats {
     /// Frames received, control frames included.
     pub frames_in: u64,
-    /// Bytes received after the opening handshake, headers included, those that were thrown away at the end too.
+    /// Bytes received after the opening handshake, including headers and bytes thrown away at the end.
     pub bytes_in: u64,
     /// Bytes of the payloads of those frames, after inflating.
     pub payload_in: u64,
@@ -122,7 +122,7 @@ struct Slots {
 struct Ending {
     /// The echo of a Close, or ours after a violation, to be sent.
     close: Option<Message>,
-    /// Why nothing may follow that Close, or ours if it was sent before.
+    /// The error for frames after that Close, or after ours if it was sent before.
     refused: Option<Error>,
     /// The error that `Read` is to fail the connection with; a Close frame has been queued.
     failing: Option<Error>,
@@ -157,7 +157,7 @@ struct Sending<K> {
     refused: Option<Error>,
     /// The count of the transport's wake-ups when it last had no room.
     blocked_at: Option<usize>,
-    /// How much the transport had taken when it was full; `None`: it has taken everything since.
+    /// The bytes that the transport had taken when it became full; `None`: it is not full.
     full: Option<u64>,
     /// Whether a Pong is held back until the buffer is below its mark.
     pong_held: bool,
@@ -169,19 +169,19 @@ struct Sending<K> {
 struct Writer {
     /// Up to where everything must be flushed for this writer's frames to be out.
     target: u64,
-    /// Its frame that waits for the end of another writer's message.
+    /// A frame of this writer that waits for the end of another writer's message.
     waiting: Option<Box<Waiting>>,
     /// Its waiting frame was dropped since the connection closed first.
     lost: bool,
-    /// It was dropped. Its number stays taken for as long as it is in line.
+    /// `true` if the writer was dropped. Its number stays in use while it is in line.
     gone: bool,
 }
 
-/// A frame that was accepted, and waits for the end of another writer's message.
+/// An accepted frame that waits for the end of another writer's message.
 #[derive(Debug)]
 struct Waiting {
     message: Message,
-    /// As its writer had it when the frame was accepted.
+    /// The compression setting of its writer when the frame was accepted.
     compress: bool,
 }
 
@@ -201,13 +201,13 @@ struct After<K> {
     unflushed: bool,
     /// The transport has no room, and wakes everybody when it has: the count of its wake-ups then.
     blocked: Option<usize>,
-    /// No Pong is read any more: the peer's Close has come, or the connection failed or is over.
+    /// `true` if no more Pongs will be read: the peer's Close has arrived, or the connection has failed or ended.
     ends_pings: bool,
     /// Seldom there is any, so that most of the time this costs nothing.
     dropped: Option<Box<Dropped<K>>>,
 }
 
-/// What is to be dropped without the lock: each destructor may be the caller's.
+/// Values to drop without the lock, because each destructor may be the caller's.
 #[derive(Debug)]
 struct Dropped<K> {
     transport: Option<K>,
@@ -236,7 +236,7 @@ impl<K> After<K> {
         })
     }
 
-    /// Takes the payloads that the outlet has done with.
+    /// Takes the payloads that the outlet has finished with.
     #[cold]
     fn take_spent(&mut self, outlet: &mut K)
     where
@@ -245,7 +245,7 @@ impl<K> After<K> {
         self.dropped().payloads.extend(outlet.take_spent());
     }
 
-    /// Whether anything is to be done without the lock, the flags being these.
+    /// Returns whether anything remains to be done without the lock, given these flags.
     #[inline]
     fn is_due(&self, flags: u32) -> bool {
         self.ends_pings
@@ -257,7 +257,7 @@ impl<K> After<K> {
 }
 
 impl<K: Outlet> Sending<K> {
-    /// Whether frames of the caller may still be accepted.
+    /// Fails if frames of the caller can no longer be accepted.
     #[inline]
     fn check_open(&self) -> Result<(), Error> {
         if self.refused.is_none() && self.failed.is_none() && self.close_end.is_none() {
@@ -272,12 +272,12 @@ impl<K: Outlet> Sending<K> {
         self.refused.as_ref().or(self.failed.as_ref()).cloned().unwrap_or(Error::Closed(None))
     }
 
-    /// Whether the transport failed, as opposed to a connection that is open or was closed.
+    /// Returns whether the transport failed. A closed connection has not failed.
     fn has_failed(&self) -> bool {
         self.failed.as_ref().is_some_and(|error| !matches!(error, Error::Closed(_)))
     }
 
-    /// Whether Pings are still answered: after our own Close too, until the peer's Close has been read or the
+    /// Returns whether Pings are still answered: also after our own Close, until the peer's Close has been read or the
     /// connection fails.
     fn is_answering(&self) -> bool {
         self.refused.is_none() && self.failed.is_none()
@@ -293,7 +293,7 @@ impl<K: Outlet> Sending<K> {
         self.outlet.as_ref().map_or(0, |outlet| outlet.accepted() - outlet.buffered() as u64)
     }
 
-    /// Grows with what the transport takes, into a buffer of its own or out of that.
+    /// Returns a count that grows when the transport takes bytes, including bytes that leave a buffer of its own.
     fn taken(&self) -> u64 {
         self.written() + self.flushed()
     }
@@ -304,14 +304,14 @@ impl<K: Outlet> Sending<K> {
         self.outlet.as_ref().map_or(0, |outlet| outlet.buffered())
     }
 
-    /// Whether everything that this writer has accepted went out.
+    /// Returns whether all frames accepted from this writer went out.
     fn is_out(&self, id: usize) -> bool {
         let is_out =
             |writer: &Writer| !writer.lost && writer.waiting.is_none() && writer.target <= self.flushed();
         self.writers.get(id).is_some_and(is_out)
     }
 
-    /// The frames that wait for the end of a message will never go out.
+    /// Drops the frames that wait for the end of a message, because they will never go out.
     fn lose_waiting(&mut self, after: &mut After<K>) {
         for id in std::mem::take(&mut self.waiting) {
             let Some(writer) = self.writers.get_mut(id) else { continue };
@@ -417,14 +417,14 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
-    /// The flags as they were after the unlock, by the one read-modify-write that must follow it.
+    /// Reads the flags after the unlock, with the read-modify-write that must follow every unlock.
     #[inline]
     fn look(&self, after: &After<K>) -> u32 {
         if after.unflushed { self.signals.raise(Flags::UNFLUSHED) } else { self.signals.look() }
     }
 
-    /// Does everything that must not happen under the lock, then what the flags ask for, until they ask for nothing
-    /// or somebody else has the lock.
+    /// Does the work that must not happen under the lock, then the work that the flags ask for, until no flag is left
+    /// or another task has the lock.
     #[cold]
     fn finish(&self, mut after: After<K>, mut flags: u32) {
         loop {
@@ -468,7 +468,7 @@ impl<K: Outlet> Shared<K> {
             self.place_replies(sending, after);
         }
         if work & Flags::TIMER != 0 {
-            // What the transport takes now counts as a sign of life.
+            // Bytes that the transport takes now count as a sign of life.
             let _ = self.drain(sending, after, u64::MAX);
             self.on_time(sending, after);
         }
@@ -502,7 +502,7 @@ impl<K: Outlet> Shared<K> {
         self.settle();
     }
 
-    /// The connection fails: our Close is the last frame that goes out.
+    /// Fails the connection: this Close is the last frame that goes out.
     pub(crate) fn post_close(&self, close: Message) {
         {
             let mut slots = lock(&self.slots);
@@ -521,7 +521,7 @@ impl<K: Outlet> Shared<K> {
         self.settle();
     }
 
-    /// The peer has sent its Close. `echo` is the answer, unless our own Close was sent before.
+    /// Notes the peer's Close. `echo` is the answer, unless our own Close was sent before.
     pub(crate) fn on_close_received(&self, received: Option<CloseFrame>, echo: Option<Message>) {
         {
             let mut slots = lock(&self.slots);
@@ -534,7 +534,7 @@ impl<K: Outlet> Shared<K> {
         self.settle();
     }
 
-    /// The error for a caller who waits for something that the end of the connection has made impossible.
+    /// Returns the error for a caller that waits for something that the end of the connection has made impossible.
     pub(crate) fn closed(&self) -> Error {
         let refused = self.with(|sending, _| sending.refused.clone());
         refused.unwrap_or_else(|| Error::Closed(self.close_frames().received.map(Arc::new)))
@@ -570,7 +570,7 @@ impl<K: Outlet> Shared<K> {
 
 /// What both halves may do, waiting for the lock if they must.
 impl<K: Outlet> Shared<K> {
-    /// Nothing is read or written at all, for this reason.
+    /// Ends the connection with this error before anything is read or written.
     pub(crate) fn refuse(&self, why: Error) {
         self.with(|sending, after| {
             sending.refused = Some(why);
@@ -611,7 +611,7 @@ impl<K: Outlet> Shared<K> {
                 sending.writers.try_remove(id);
                 return;
             }
-            // A whole message goes out all the same; the start of one would never end.
+            // A whole message still goes out; the start of a message would never be finished.
             writer.gone = true;
             if let Some(frame) = writer.waiting.take_if(|_| mid_message) {
                 after.dropped().payloads.push(frame.message.payload);
@@ -619,8 +619,8 @@ impl<K: Outlet> Shared<K> {
         });
     }
 
-    /// The writer whose message is open was dropped: nobody can finish the message, and nobody else's data may come
-    /// before its end.
+    /// Fails writing, because the writer with the open message was dropped: its message cannot be finished, and no
+    /// other data may precede the end of a message.
     #[cold]
     fn abandon(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         let mut close = Message::close(CloseCode::INTERNAL_ERROR, "message abandoned");

@@ -15,8 +15,8 @@ use crate::{
     redact::Excerpt,
 };
 
-/// How many bytes the system takes at most that it cannot send yet, where the peer is judged by its Pongs. Without, 4 MB
-/// lie in it, and a Ping reaches a peer that reads 400 KB/s 7 s late (measured).
+/// The limit of unsent bytes in the system's buffer, where the peer is judged by its Pongs. Without it the system
+/// buffers 4 MB, and a Ping reaches a peer that reads 400 KB/s 7 s late (measured).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MAX_UNSENT: u32 = 128 << 10;
 
@@ -128,9 +128,9 @@ impl Socket {
         Ok(self.handle()?.set_nodelay(nodelay)?)
     }
 
-    /// Keeps what the system takes in front of a Ping small, where the peer is judged by its Pong. A unix socket, and
-    /// most systems, cannot do that; the rule is the same there, since the allowance for a slow peer counts what was
-    /// taken.
+    /// Limits the bytes that the system buffers in front of a Ping, where the peer is judged by its Pong. Unix sockets
+    /// and most systems cannot do that. The rule works there too, because the allowance for a slow peer counts buffered
+    /// bytes.
     pub(crate) fn prepare_for(&self, settings: &Settings) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if settings.judges_peer()
@@ -166,7 +166,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// What client and server agreed on in TLS, from [`Socket::tls`]. `Debug` shows how long each certificate is, not its bytes.
+/// The TLS parameters of a connection, from [`Socket::tls`]. `Debug` shows how long each certificate is, not its bytes.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsInfo {
@@ -174,8 +174,8 @@ pub struct TlsInfo {
     pub version: TlsVersion,
     /// The name of the cipher suite, such as `TLS13_AES_256_GCM_SHA384`.
     pub cipher_suite: String,
-    /// The protocol that the server chose from [`Tls::alpn`](crate::Tls::alpn), with TLS 1.2. `None`: it chose none,
-    /// or the version is TLS 1.3, whose server encrypts its choice, and async-tls does not report it.
+    /// The protocol that the server chose from [`Tls::alpn`](crate::Tls::alpn), with TLS 1.2 only. `None`: the server
+    /// chose none, or the version is TLS 1.3, where the choice is encrypted and async-tls does not report it.
     pub alpn: Option<Vec<u8>>,
     /// The certificates that the client has shown and the server has verified, in DER, the client's own first. Only a
     /// server that [asks for them](crate::ServerTls::client_ca_file) knows them; empty: there are none.
@@ -205,6 +205,6 @@ pub struct Timings {
     pub connect: Option<Duration>,
     /// TLS. `None`: there is none, or it is the caller's.
     pub tls: Option<Duration>,
-    /// Request and response. `None`: no whole response came.
+    /// The time from the request to the response. `None`: no complete response arrived.
     pub handshake: Option<Duration>,
 }

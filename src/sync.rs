@@ -30,20 +30,20 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// Runs code of the caller, a waker or a destructor, whose panic must not harm others: neither those that come after it,
-/// nor the task that happens to run it. The panic hook has reported it.
+/// Runs a waker or a destructor of the caller. Catches its panic, which must not affect other wakers and destructors or
+/// the task that runs them. The panic hook has reported it.
 pub(crate) fn isolate(work: impl FnOnce()) {
     let _ = panic::catch_unwind(AssertUnwindSafe(work));
 }
 
-/// Wakes them all. A waker that panics does not keep the others from being woken.
+/// Wakes all of them, even if a waker panics.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         isolate(|| waker.wake());
     }
 }
 
-/// Drops them all, though one of them panics.
+/// Drops all of them, even if a destructor panics.
 pub(crate) fn drop_all<T>(items: impl IntoIterator<Item = T>) {
     for item in items {
         isolate(|| drop(item));

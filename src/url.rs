@@ -55,7 +55,7 @@ pub struct WsUrl {
 }
 
 /// Reads the address that a server listens on: a URL without user information and query, or only `host:port`. Port 0
-/// means any. Says whether it was a URL.
+/// means any. Returns whether the text was a URL, too.
 pub(crate) fn parse_place(text: &str) -> Result<(WsUrl, bool), Error> {
     parse_listening(text).map_err(|(error, why)| {
         Error::url(
@@ -167,7 +167,7 @@ fn parse_parts(text: &str, lowest_port: u16) -> Result<WsUrl, Fault> {
         None => (None, authority),
     };
     if let Err(wrong) = check_port(hostport, lowest_port) {
-        // It may be a part of a password.
+        // The text may be a part of a password.
         return if userinfo.is_none() && path.contains('@') {
             let why = "the text between the host and its port is malformed; \"/\" and \"?\" in a user name or \
                        password must be percent-encoded as %2F and %3F";
@@ -216,7 +216,7 @@ fn describe_character(text: &str, at: usize, c: char) -> String {
     format!("it contains {name} at byte {at}{advice}")
 }
 
-/// Describes a host that cannot be one.
+/// Describes why a text is not a host.
 fn describe_host(host: &str, error: ParseError) -> String {
     let host = host.strip_prefix('[').map_or(host, |host| host.split(']').next().unwrap_or(host));
     if host.contains(':') && host.contains('%') {

@@ -45,9 +45,9 @@ pub type FrameSinkWrite<K> = Write<FrameSink<K>>;
 /// The halves of the transport may be polled from two tasks at once. What only one task may poll, such as a TLS
 /// stream that was naively split, must be made safe for that first.
 ///
-/// Options that cannot be used make a connection that has ended before it began: the transport is dropped unpolled,
-/// the reader gives [`Error::Options`] and then its end, and so does every `send`. That is a heartbeat whose interval or
-/// limit is zero.
+/// With unusable options (a heartbeat whose interval or limit is zero) the connection has ended at once: the transport
+/// is dropped without being polled, the reader returns [`Error::Options`] and then ends, and every `send` returns that
+/// error.
 ///
 /// # Examples
 ///
@@ -102,8 +102,8 @@ fn halves<S: Source, K: Outlet>(source: S, outlet: K, settings: &Settings) -> (R
 /// are never encoded, and their payloads never touched: what goes into the sink has `mask` and `len` set as they
 /// would be on the wire, what comes from the stream is taken as it is, whatever its `mask` says.
 ///
-/// Pings and Close frames are answered, fragments, text and limits checked, heartbeats sent, as over bytes.
-/// Nothing is compressed or inflated. Options that cannot be used are treated as by [`wrap_io`].
+/// Pings and Close frames are answered, fragments, text and limits checked, heartbeats sent, as over bytes. Frames are
+/// not compressed or inflated. Unusable options are treated as in [`wrap_io`].
 ///
 /// # Examples
 ///
@@ -335,7 +335,7 @@ where
 }
 
 impl<K> Drop for FrameSink<K> {
-    /// As for payloads that never went out over bytes.
+    /// Drops the unsent frames. A destructor that panics does not keep the others from running.
     fn drop(&mut self) {
         drop_all(std::mem::take(&mut self.queue));
     }

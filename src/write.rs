@@ -21,7 +21,7 @@ use crate::{
     writer::{FrameWriter, Outlet},
 };
 
-/// How long [`Write::ping`] waits for its Pong.
+/// The limit of [`Write::ping`] for its Pong.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The half of a connection that sends frames: a [`Sink`] of [`Message`]s that can be cloned.
@@ -68,7 +68,7 @@ impl<K: Outlet> Write<K> {
         Self { sender: shared.add_writer(true), shared }
     }
 
-    /// What the connection is made of, which lives as long as one of its halves, or this.
+    /// Returns the shared state of the connection, which lives as long as a half or this reference.
     pub(crate) fn shared(&self) -> &Arc<Shared<K>> {
         &self.shared
     }
@@ -79,8 +79,8 @@ impl<K: Outlet> Write<K> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the connection goes on.
-    /// [`Error::Closed`], [`Error::Io`], [`Error::Abandoned`] when nothing can be sent any more. Once the peer's Close
-    /// has been read it is [`Error::Closed`] with that Close, also where the transport fails.
+    /// [`Error::Closed`], [`Error::Io`], [`Error::Abandoned`] when nothing can be sent any more. After the peer's Close
+    /// has been read, the error is [`Error::Closed`] with that Close, even if the transport has failed.
     ///
     /// # Cancel safety
     ///
@@ -121,8 +121,9 @@ impl<K: Outlet> Write<K> {
         poll_fn(move |cx| self.shared.poll_send(&mut self.sender, &mut outgoing, false, cx).map_ok(drop))
     }
 
-    /// Buffers one frame, or hands it back when that would have to wait. Above the mark, what is buffered is first
-    /// offered to the transport, once. Nothing else is flushed, and no task is woken when there is room again.
+    /// Buffers one frame, or hands it back if that would have to wait. If the buffer is above its mark, the buffered
+    /// bytes are offered to the transport first, once. Otherwise nothing is flushed. No task is woken when there is
+    /// room again.
     ///
     /// # Errors
     ///
@@ -164,8 +165,8 @@ impl<K: Outlet> Write<K> {
         self.write(Message::binary(payload))
     }
 
-    /// The frame as this connection sends it, by whichever way: compressed, if others that agreed on the same
-    /// had it compressed, or now. One that the caller has compressed (`rsv1`) is given as it is.
+    /// The frame as this connection sends it, by whichever way: compressed, if others that agreed on the same had it
+    /// compressed, or now. A message that the caller has compressed (`rsv1`) is returned unchanged.
     #[must_use]
     pub fn prepared(&self, frame: &PreparedFrame) -> Message {
         frame.message_for(self.shared.compressing.filter(|_| self.sender.compress))
@@ -184,23 +185,23 @@ impl<K: Outlet> Write<K> {
     /// Sends a Ping with a payload of its own, 16 bytes, and waits for its Pong, at most 20 seconds. Returns the
     /// round-trip time.
     ///
-    /// A Pong for a later Ping counts, too, whoever sent that: a peer may answer only the latest of several
-    /// ([RFC 6455 §5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)). [`Read`](crate::Read) yields all Pongs
-    /// but those for Pings of this method; with [`Checks::Off`](crate::Checks::Off) it yields these, too.
+    /// A Pong for a later Ping, also of a heartbeat or of the caller, counts too: a peer may answer only the latest of
+    /// several ([RFC 6455 §5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)). [`Read`](crate::Read) yields
+    /// all Pongs but those for Pings of this method; with [`Checks::Off`](crate::Checks::Off) it yields these, too.
     ///
-    /// **The Pong is seen by [`Read`](crate::Read), which another task must poll meanwhile. Awaiting this inside the
-    /// read loop waits until the limit**, because that loop must read the Pong. A Ping whose Pong need not be awaited
-    /// is sent as `send(Message::ping(…))`.
+    /// **[`Read`](crate::Read) must be polled by another task meanwhile, because it reads the Pong. Awaited inside the
+    /// read loop, this waits until the limit.** To send a Ping without waiting for its Pong, use
+    /// `send(Message::ping(…))`.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`Error::TimedOut`] with [`Phase::Call`] when no Pong was read in time: the connection
-    /// goes on. [`Error::Closed`] when the peer's Close, or the end of the connection, comes before the Pong;
-    /// [`Error::ReaderGone`] when `Read` was dropped before that.
+    /// The same as [`send`](Self::send). [`Error::TimedOut`] with [`Phase::Call`] when no Pong was read in time: the
+    /// connection goes on. [`Error::Closed`] when the peer's Close, or the end of the connection, comes before the
+    /// Pong; [`Error::ReaderGone`] when `Read` was dropped before that.
     ///
     /// # Cancel safety
     ///
-    /// As [`send`](Self::send). A Pong that comes after the future was dropped is not yielded either.
+    /// The same as [`send`](Self::send). A Pong that arrives after the future was dropped is not yielded either.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         self.ping_timeout(PING_TIMEOUT).await
     }
@@ -209,11 +210,11 @@ impl<K: Outlet> Write<K> {
     ///
     /// # Errors
     ///
-    /// As [`ping`](Self::ping).
+    /// The same as [`ping`](Self::ping).
     ///
     /// # Cancel safety
     ///
-    /// As [`ping`](Self::ping).
+    /// The same as [`ping`](Self::ping).
     pub async fn ping_timeout(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Duration, Error> {
         let deadline = Deadline::after(timeout);
         deadline.within_phase(Phase::Call, pin!(self.ping_and_wait())).await
@@ -337,10 +338,9 @@ impl<K: Outlet> Sink<Message> for Write<K> {
         this.shared.poll_flush(&mut this.sender, cx)
     }
 
-    /// Sends an empty Close, unless a Close was sent, and resolves when the transport has it: with an error where a
-    /// frame that this clone sent or fed never went out, because the connection ended before. With
-    /// [`Checks::Off`](crate::Checks::Off) no Close is sent, but the transport's writing side is ended. Nothing is accepted
-    /// afterwards.
+    /// Sends an empty Close, unless a Close was sent, and resolves when the transport has it. Fails if a frame of this
+    /// clone never went out because the connection ended before. With [`Checks::Off`](crate::Checks::Off) the
+    /// transport's writing side is ended instead. No frame is accepted afterwards.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let this = &mut *self;
         this.shared.poll_close(&mut this.sender, cx)
@@ -351,7 +351,7 @@ impl<K: Outlet> Sink<Message> for Write<K> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum TryFeedError {
-    /// It would have to wait: the transport takes no more and the buffer is above its mark, or another clone's
+    /// The call would have to wait: the transport takes no more and the buffer is above its mark, or another clone's
     /// fragmented message is open.
     Full(Message),
     /// It may not be sent, or nothing can be sent any more.

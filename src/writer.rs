@@ -60,12 +60,12 @@ pub(crate) mod sealed {
         /// Hands everything accepted before `target` to the transport and flushes that.
         fn poll_flush_to(&mut self, cx: &mut Context<'_>, target: u64) -> Poll<Result<(), Error>>;
 
-        /// Whether there are payloads to be dropped outside of locks: written ones, and such as were compressed.
+        /// Returns whether written or compressed payloads must be dropped outside of locks.
         fn has_spent(&self) -> bool {
             false
         }
 
-        /// Gives these payloads.
+        /// Returns these payloads.
         fn take_spent(&mut self) -> Vec<Bytes> {
             Vec::new()
         }
@@ -118,14 +118,14 @@ pub struct FrameWriter<W> {
     io: W,
     queue: Queue,
     progress: Progress,
-    /// For those who use the writer alone. Below [`Write`](crate::Write) each clone has rules of its own.
+    /// The state of a writer without [`Write`](crate::Write). Below `Write`, each clone has its own.
     alone: Option<Box<Alone>>,
     mask: MaskBy,
     deflater: Option<Box<Deflater>>,
     high_water: usize,
 }
 
-/// What holds for a writer that is used alone.
+/// The state of a writer that is used without [`Write`](crate::Write).
 #[derive(Debug)]
 struct Alone {
     rules: Outbound,
@@ -133,7 +133,7 @@ struct Alone {
 }
 
 impl Alone {
-    /// Whether this frame may go out now. `raw`: frames are the caller's.
+    /// Fails if this frame must not go out now. `raw`: frames are not checked.
     #[inline]
     fn check(&mut self, message: &Message, raw: bool) -> Result<(), Error> {
         match self.end {
@@ -150,14 +150,14 @@ impl Alone {
     }
 }
 
-/// How far the writing side has been ended.
+/// The progress of ending the writing side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// Frames are accepted.
     Open,
-    /// A Close frame was: no data follows it.
+    /// A Close frame was accepted: no data may follow it.
     Said,
-    /// None is accepted any more; what was accepted goes out.
+    /// No frame is accepted any more; accepted frames still go out.
     Closing,
     /// The transport's writing side has been ended.
     Closed,
@@ -221,8 +221,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a frame that would break the protocol: nothing went out, the writer goes on.
-    /// [`Error::Io`] where the transport fails; [`Error::Closed`] after `close`, and for data after a Close frame unless
-    /// nothing is checked.
+    /// [`Error::Io`] where the transport fails; [`Error::Closed`] after `close`, and for data after a Close frame
+    /// unless nothing is checked.
     ///
     /// # Cancel safety
     ///
@@ -279,7 +279,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         wire_len
     }
 
-    /// Compresses the payload, if it is to be.
+    /// Compresses the payload if its message is compressed.
     #[cold]
     fn compress(&mut self, message: &mut Message) -> io::Result<()> {
         if let Some(deflater) = &mut self.deflater
@@ -291,7 +291,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         Ok(())
     }
 
-    /// Where the writer is used alone, nobody else asks for what is to be dropped, and no lock is held.
+    /// Drops the written payloads if the writer is used without [`Write`](crate::Write): no lock is held then.
     #[inline]
     fn drop_spent(&mut self) {
         if self.queue.has_spent() && self.alone.is_some() {
@@ -511,7 +511,7 @@ impl<W: AsyncWrite + Unpin> sealed::Outlet for FrameWriter<W> {
 impl<W: AsyncWrite + Unpin> Sink<Message> for FrameWriter<W> {
     type Error = Error;
 
-    /// Ready while not more than [`WrapOptions::write_buffer_len`] is buffered; writes what is above.
+    /// Resolves while at most [`WrapOptions::write_buffer_len`] bytes are buffered; writes the excess.
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_room(cx)
     }

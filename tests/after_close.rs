@@ -1,4 +1,4 @@
-//! What `Sink::close` says about frames that were accepted before it, and what is accepted after it.
+//! `Sink::close`: its result for frames accepted before it, and the frames accepted after it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

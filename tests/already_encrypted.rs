@@ -10,7 +10,7 @@ use futures::executor::block_on;
 
 use common::{read_head, read_to_end};
 
-/// What comes of these options, and what was sent until then.
+/// Connects with these options. Returns the result and the bytes sent.
 fn sent(options: Options) -> (Error, String) {
     let ((read, to_server), (mut from_client, to_client)) = common::duplex(usize::MAX);
     let options = options.header("Cookie", "secret").timeout(Duration::from_millis(50));

@@ -38,7 +38,7 @@ impl AsyncRead for Stalled {
         buf[..len].copy_from_slice(&rest[..len]);
         self.1 += len;
         if len == 0 {
-            // What the test holds does not count.
+            // The test's own memory does not count.
             (self.0, self.1) = (Vec::new(), 0);
             return Poll::Pending;
         }

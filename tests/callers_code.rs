@@ -1,5 +1,5 @@
-//! Nothing of the caller runs under the connection's lock: neither destructors of payloads nor wakers. One of them that
-//! panics harms neither those after it nor the task that runs it.
+//! The caller's code never runs under the connection's lock: neither destructors of payloads nor wakers. One of them
+//! that panics harms neither those after it nor the task that runs it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -339,7 +339,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_destructor_that_panics_keeps_nobody_from_being_woken() {
+fn a_destructor_that_panics_prevents_no_wake_up() {
     let (_read, mut write) = wrap_io(&b""[..], Bomb, WrapOptions::server());
     let mut other = write.clone();
     let mut sending = Box::pin(other.send("x"));

@@ -38,8 +38,8 @@ fn connect_io_dropped_at_every_poll_leaves_the_start_of_a_request_and_closes() {
     let mut completed = false;
     for polls in 0..MANY {
         let (near, (mut far_read, mut far_write)) = duplex(1 << 20);
-        // A refusal, so that the answer does not depend on the key; longer than the request, since the rest of a request
-        // that was refused already is not sent.
+        // A refusal, so that the answer does not depend on the key; longer than the request, since the rest of a
+        // request that was refused already is not sent.
         let padding = "x".repeat(2 * REQUEST.len());
         far_write.put(
             format!("HTTP/1.1 403 Forbidden\r\nX: {padding}\r\nContent-Length: 4\r\n\r\nnope").as_bytes(),

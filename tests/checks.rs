@@ -107,7 +107,7 @@ fn report_yields_a_message_in_the_middle_of_another_and_goes_on_with_the_first()
     }
 }
 
-/// What a reader that reports makes of these frames: payloads, and the rules that were broken.
+/// Reads these frames with `Checks::Report`. Returns payloads and broken rules.
 fn reported(role: Role, frames: &[Vec<u8>]) -> Vec<Result<String, ProtocolError>> {
     let bytes = frames.concat();
     let mut reader = FrameReader::new(&bytes[..], WrapOptions::new(role).checks(Checks::Report));

@@ -1,4 +1,4 @@
-//! Whether a message is compressed is settled when it is accepted.
+//! The choice whether to compress a message is made when the message is accepted.
 #![cfg(feature = "deflate")]
 #![allow(
     clippy::unwrap_used,

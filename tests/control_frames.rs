@@ -237,7 +237,7 @@ fn ping_resolves_without_checks_too_and_errs_when_there_is_nothing_to_read_any_m
     drop(far.output);
     assert!(drive(read.next()).is_none());
     assert!(matches!(drive(pinging), Err(Error::Closed(_))));
-    assert!(matches!(drive(write.ping()), Err(Error::Closed(_))), "nobody is left to see the Pong");
+    assert!(matches!(drive(write.ping()), Err(Error::Closed(_))), "no Pong can be read any more");
     drive(write.text("a relay may still write")).unwrap();
 }
 

@@ -371,7 +371,7 @@ fn what_does_not_compress_passes_up_to_the_limit() {
     }
 }
 
-/// What a client that only reports violations reads of these bytes: texts, and the rules that were broken.
+/// Reads these bytes as a client with `Checks::Report`. Returns texts and broken rules.
 fn reported(bytes: &[u8], deflate: Deflate) -> Vec<String> {
     let options = WrapOptions::client().deflate(deflate).checks(Checks::Report);
     let mut reader = FrameReader::new(bytes, options);
@@ -411,7 +411,7 @@ fn after_a_message_that_cannot_be_inflated_no_other_is_where_the_context_is_kept
                 .chain(seen.last())
                 .all(|text| *text == malformed || text.is_empty())
         );
-        // Where nothing is kept between messages, the next one is right again.
+        // Without context takeover the next message is right again.
         let bytes = [&bad.concat()[..], &frame(0xc1, &HELLO, false)].concat();
         let seen = reported(&bytes, always().server_no_context_takeover(true));
         assert_eq!(seen.last().unwrap(), "Hello");
@@ -429,7 +429,7 @@ fn a_reported_frame_of_a_compressed_message_is_inflated_with_the_others() {
     for (bad, error) in [(frame(0xe1, &HELLO, false), &reserved), (frame(0xc1, &HELLO, true), &masked)] {
         assert_eq!(reported(&[&bad[..], &again].concat(), always()), [error, "Hello"]);
     }
-    // A control frame is never compressed. If it says so, nobody knows what the peer's compressor has seen.
+    // A control frame is never compressed. If it claims to be, the state of the peer's compressor is unknown.
     let bytes = [frame(0xc1, &HELLO, false), frame(0xc9, b"", false), again].concat();
     let malformed = ProtocolError::Deflate.to_string();
     assert_eq!(reported(&bytes, always()), ["Hello", &reserved, &malformed]);

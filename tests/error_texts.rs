@@ -49,7 +49,7 @@ impl Texts {
         if let Some(source) = std::error::Error::source(error) {
             assert!(!text.contains(&source.to_string()), "{text} repeats {source}");
         }
-        // What answers a key differs from run to run.
+        // The accept key differs from run to run.
         let is_accept = |part: &str| part.len() == 28 && part.ends_with('=');
         let parts = text.split('"').map(|part| if is_accept(part) { "ACCEPT" } else { part });
         let text = parts.collect::<Vec<_>>().join("\"");
@@ -57,7 +57,7 @@ impl Texts {
         self.seen.extend(names);
     }
 
-    /// As [`add`](Self::add), with an address or a value in it that differs from run to run.
+    /// Like [`add`](Self::add), for a text with an address or a value that differs from run to run.
     fn add_without(&mut self, input: &str, error: &Error, value: &str, name: &str) {
         self.add(input, error);
         let at = self.file.rfind("\n    ").unwrap();

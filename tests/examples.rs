@@ -1,5 +1,5 @@
-//! The examples, run as programs: their arguments, their errors, and the frames that `frames` shows. `cat` has a file of
-//! its own.
+//! The examples, run as programs: their arguments, their errors, and the frames that `frames` shows. `cat` has a file
+//! of its own.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "common/net.rs"]
@@ -111,7 +111,7 @@ fn errors_are_printed_in_words() {
         let ran = run(name, args, b"");
         assert_eq!(ran.code, Some(1), "{name} {args:?}: {ran:?}");
         assert!(ran.err.starts_with(&format!("{name}: ")), "{ran:?}");
-        // Such as `Error: Connect(Custom { kind: ConnectionRefused, …`.
+        // `Debug` output looks like `Error: Connect(Custom { kind: ConnectionRefused, …`.
         assert!(
             !ran.err.contains("Error: ") && !ran.err.contains(" { ") && !ran.err.contains("Some("),
             "{ran:?}"

@@ -28,7 +28,7 @@ use common::{read_to_end, write, yield_now};
 const KEYED: &str = "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// What the server makes of these bytes, which arrive in two parts, and its answer.
+/// Sends these bytes to a server in two parts. Returns its result and its answer.
 fn serve(
     sent: &[u8],
     at: usize,
@@ -108,8 +108,9 @@ fn empty_lines_count_as_bytes_of_the_head_and_not_as_headers() {
     }
 }
 
-/// RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of request-target, the origin server
-/// MUST ignore the received Host header field (if any) and instead use the host information of the request-target."
+/// RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of request-target, the origin
+/// server MUST ignore the received Host header field (if any) and instead use the host information of the
+/// request-target."
 #[test]
 fn absolute_target_is_served_and_its_host_is_the_one_that_counts() {
     for scheme in ["ws", "wss", "http", "https", "WS"] {
@@ -128,9 +129,9 @@ fn absolute_target_is_served_and_its_host_is_the_one_that_counts() {
             assert!(answer.starts_with("HTTP/1.1 101 "));
         }
     }
-    // §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host
-    // header field and to any request message that contains more than one Host header field line or a Host header field
-    // with an invalid field value."
+    // §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a
+    // Host header field and to any request message that contains more than one Host header field line or a Host header
+    // field with an invalid field value."
     for host in ["", "Host: h\r\nHost: h\r\n", "Host: a b\r\n"] {
         let sent = format!("GET ws://h/ HTTP/1.1\r\n{KEYED}").replace("Host: h\r\n", host);
         assert_eq!(served(&sent).1, HandshakeError::Host, "{host:?}");
@@ -222,7 +223,7 @@ fn proxy_protocol_is_named_as_such_wherever_it_is_cut() {
             assert!(error.to_string().contains("PROXY"), "{error}");
             assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("PROXY"), "{answer}");
         }
-        // Nothing more is waited for.
+        // The server waits for no more bytes.
         let (result, answer) = serve(head, 0, AcceptOptions::default().timeout(None));
         assert!(matches!(result, Err(Error::Handshake { error: HandshakeError::ProxyProtocol, .. })));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

@@ -263,7 +263,7 @@ fn a_writer_waits_as_long_as_the_peer_is_heard() {
     });
 }
 
-/// What it said before it answered is behind it, so its Pong must say how far the peer has read.
+/// A Ping behind many unanswered bytes carries a payload, so that its Pong tells how far the peer has read.
 #[test]
 fn ping_carries_a_payload_once_much_was_sent_since_the_last_answer() {
     let (mut read, mut write, mut far, mut far_write) =
@@ -277,12 +277,12 @@ fn ping_carries_a_payload_once_much_was_sent_since_the_last_answer() {
         let sent = frames(&mut far);
         let marked: Vec<_> = sent.iter().filter(|frame| frame.opcode == Opcode::PING).collect();
         assert!(!marked.is_empty() && marked.iter().all(|ping| !ping.payload.is_empty()));
-        // Answered, so that the next ones have nothing to say.
+        // After this answer the next Pings are empty again.
         let answer = marked.last().unwrap().payload.clone();
         far_write.put(&masked(&Message::pong(answer.clone())));
         assert_eq!(read.next().await.unwrap().unwrap().payload, answer);
         idle(&mut read, 3 * TICK).await;
-        // One may have been due before the answer was read.
+        // A Ping may have been due before the answer was read.
         let pings = frames(&mut far);
         assert!(pings.last().unwrap().payload.is_empty(), "{pings:?}");
     });
@@ -312,7 +312,7 @@ fn peer_lives_while_a_transport_that_was_full_takes_bytes() {
         let options =
             WrapOptions::new(role).heartbeat(Heartbeat::ping(TICK).timeout(4 * TICK)).write_buffer_len(100);
         let (mut read, mut write, mut far, _far_write) = server(1000, options);
-        // What the transport holds takes it 8 times the limit.
+        // The peer needs 8 times the limit to read the bytes in the transport.
         let peer = pin!(async {
             for _ in 0..50 {
                 far.take(30);

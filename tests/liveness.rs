@@ -102,7 +102,7 @@ fn everywhere(test: impl Fn(Transport, Role) + Sync) {
     });
 }
 
-/// What any handler does that streams an answer before it reads again.
+/// Streams an answer before it reads again, as handlers do.
 #[test]
 fn peer_that_has_answered_every_ping_lives_though_no_task_has_read_for_long() {
     everywhere(|transport, role| {
@@ -182,7 +182,7 @@ fn bulk_goes_out_though_the_system_is_to_keep_little() {
     });
 }
 
-/// How many bytes a second the slow peer reads.
+/// The number of bytes that the slow peer reads in a second.
 const SLOW: u64 = 400_000;
 
 /// A peer that reads slowly and without pause, answers each Ping when it comes to it, and the Close.

@@ -10,7 +10,7 @@ use futures::executor::block_on;
 
 use common::write;
 
-/// What `Upgrade::check` says of a request from this origin.
+/// Returns the result of `Upgrade::check` for a request from this origin.
 fn check(entry: &str, origin: &str) -> Result<(), HandshakeError> {
     let ((_from_server, mut to_server), (read, to_client)) = common::duplex(usize::MAX);
     let options = AcceptOptions::default().origins(Origins::list(["https://other.example", entry]));

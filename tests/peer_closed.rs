@@ -31,7 +31,7 @@ fn assert_carries(error: &Error) {
     assert_eq!(error.to_string(), "the peer closed the connection: 1001 (going away), reason \"restart\"");
 }
 
-/// What each way to send gives.
+/// Returns the result of each way to send.
 fn errors(write: &mut PipeWrite) -> Vec<Error> {
     let prepared = PreparedFrame::new(Message::text("late"));
     let prepared = write.prepared(&prepared);

@@ -1,5 +1,5 @@
-//! Pings that arrive after our own Close are answered until the peer's Close has arrived (RFC 6455 §5.5.2), and never by
-//! a connection that fails.
+//! Pings that arrive after our own Close are answered until the peer's Close has arrived (RFC 6455 §5.5.2), and never
+//! by a connection that fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +32,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-/// Reads what is there. Gives the opcodes.
+/// Reads all frames that have arrived, and returns their opcodes.
 fn read_all(read: &mut PipeRead) -> Vec<Opcode> {
     let mut opcodes = Vec::new();
     while let Poll::Ready(Some(message)) = settle(&mut read.next()) {

@@ -40,7 +40,8 @@ fn a_prepared_frame_that_the_caller_has_compressed_is_not_compressed_again() {
             for compress in [true, false] {
                 let ((_read, mut write), mut far) = alone(1 << 22, options(role));
                 write.set_compression(compress);
-                // What comes before may be referred to by what the connection compresses, not by what is passed.
+                // Only messages that the connection compresses may refer to earlier ones, not messages that the caller
+                // has compressed.
                 drive(write.send("before")).unwrap();
                 let message = write.prepared(&news);
                 assert_eq!(message, *news.message());

@@ -1,4 +1,5 @@
-//! The writer's queue is bytes in order: whatever part of it the transport has taken, the frames behind it go out whole.
+//! The writer's queue is bytes in order: whatever part of it the transport has taken, the frames behind it go out
+//! whole.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! Responses that refuse the opening handshake: when the client gives up waiting for the rest, and what it makes of heads
-//! that are not as they should be.
+//! Responses that refuse the opening handshake: when the client gives up waiting for the rest, and what it makes of
+//! heads that are not as they should be.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -27,7 +27,7 @@ use futures::{executor::block_on, future::join_all, join};
 
 use common::{read_head, write};
 
-/// How soon a refusal is given after its head has arrived.
+/// The time limit for a refusal after its head has arrived.
 const SOON: Duration = Duration::from_secs(1);
 
 fn status(error: &Error) -> Option<u16> {
@@ -40,7 +40,7 @@ fn status(error: &Error) -> Option<u16> {
     }
 }
 
-/// What the client makes of a server that answers with this and then ends.
+/// Connects to a server that sends this answer and then ends. Returns the client's result.
 fn answered(options: Options, answer: &[u8]) -> Result<Response, Error> {
     let ((read, to_server), (mut from_client, mut to_client)) = common::duplex(usize::MAX);
     let server = async {
@@ -55,8 +55,8 @@ fn refused(answer: &[u8]) -> Error {
     answered(Options::default(), answer).map(drop).unwrap_err()
 }
 
-/// What comes of a server that answers with this and then sends nothing more, but does not end either; and after how
-/// long.
+/// Connects to a server that sends this answer, then nothing more, without ending. Returns the client's result, and
+/// after how long.
 async fn refused_by_silence(answer: &str, timeout: Option<Duration>) -> (Error, Duration) {
     let ((read, to_server), (mut from_client, mut to_client)) = common::duplex(usize::MAX);
     let client = async {
@@ -247,7 +247,7 @@ fn status_of_a_refusal_is_told_whatever_is_wrong_with_the_rest_of_its_head() {
             let is_bounded = rest.len() < 1000;
             assert!(response.body() == b"body" || !is_bounded, "{rest:?} {:?}", response.body());
         }
-        // Where nothing was refused, it is the head that is wrong.
+        // Without a refusal, the malformed head is the error.
         for status_line in ["HTTP/1.1 101 Switching Protocols", "HTTP/1.1 103 Early Hints"] {
             let error = refused(format!("{status_line}\r\nX-First: 1\r\n{rest}\r\n").as_bytes());
             assert!(
@@ -380,7 +380,7 @@ fn folded_header_lines_of_a_response_are_one_value() {
     }
     assert!(switching("Upgrade:\r\n websocket\r\n", "Sec-WebSocket-Protocol:\r\n\tchat\r\n").is_ok());
     assert!(switching("Upgrade: web\r\n socket\r\n", "").is_err());
-    // Nothing stands before the first header that could go on.
+    // No value precedes the first header that could be continued.
     let error =
         answered(Options::default(), b"HTTP/1.1 101 x\r\n Upgrade: websocket\r\n\r\n").map(drop).unwrap_err();
     assert!(matches!(error, Error::Handshake { error: HandshakeError::Malformed, .. }), "{error:?}");

@@ -27,7 +27,7 @@ use coro_websocket::{Checks, Data, Deflate, Error, FrameWriter, Message, Role, S
 struct Sent {
     text: bool,
     body: Vec<u8>,
-    /// Nothing was wrong with it, so that it must be yielded unless an earlier violation stands in the way.
+    /// A correct frame, which must be yielded unless an earlier violation prevents that.
     valid: bool,
 }
 
@@ -223,8 +223,7 @@ impl Peer {
             }
             3 if frames.len() > 1 => self.put_all(&frames[1..]),
             4 => {
-                // What could not be noticed is left out: a control frame in the place of a fragment, the other kind of
-                // data.
+                // Undetectable faults are left out: a control frame in the place of a fragment, the other kind of data.
                 let at = self.dice.up_to(frames.len());
                 let opcodes = if at == 0 { [0x0, 0x3, 0x7, 0xB] } else { [0x1, 0x2, 0x3, 0x7] };
                 frames[at].0 = frames[at].0 & 0xF0 | opcodes[self.dice.up_to(4)];
@@ -246,8 +245,8 @@ impl Peer {
         }
     }
 
-    /// The start of one message, followed by the end of another, cannot be told from a message. So what comes now begins
-    /// one.
+    /// The start of one message, followed by the end of another, cannot be told from a message. So what comes now
+    /// begins one.
     fn leave_no_message_open(&mut self) {
         for _ in 0..2 {
             let frames = self.message(true, false);

@@ -41,7 +41,7 @@ fn assert_hidden(what: &str, value: &impl Debug) {
     }
 }
 
-/// As [`assert_hidden`], along everything that a report of the error prints.
+/// Like [`assert_hidden`], for everything that a report of the error prints.
 fn assert_error_hidden(error: &Error) {
     assert_hidden("error", error);
     let mut source: Option<&dyn std::error::Error> = Some(error);
@@ -182,7 +182,7 @@ fn error_with_a_response_hides_what_is_secret_there() {
     assert_error_hidden(&refused(&format!("{switched}\r\n")));
 }
 
-/// What `fn main() -> Result<(), Error>` prints.
+/// Returns the text that `fn main() -> Result<(), Error>` prints.
 #[test]
 fn debug_of_a_refusal_has_at_most_ten_lines_and_200_bytes_of_its_body() {
     for body in ["<p>not here</p>\r\n".repeat(1200), "\u{1}\u{0}é".repeat(5000), "\n".repeat(20_000)] {

@@ -28,7 +28,7 @@ use rustls::{
 };
 use tls::{Authority, Identity, VERSIONS, client_params, server_config, server_params};
 
-/// What `openssl req -x509` makes: a certificate of a server that is marked as an authority.
+/// Makes a server certificate that is marked as an authority, like `openssl req -x509`.
 fn authority_params(names: &[&str]) -> CertificateParams {
     let mut params = server_params(names);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -238,7 +238,7 @@ fn self_signed_certificate_among_those_of_the_system_is_trusted_for_exactly_itse
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
 }
 
-/// Whether a server that trusts these certificates lets this client in.
+/// Returns whether a server that trusts these certificates accepts this client.
 fn lets_in(listed: &str, client: &Identity, version: TlsVersion) -> bool {
     let authority = Authority::new("of the server");
     let own = authority.sign(server_params(&["localhost"]));

@@ -28,7 +28,7 @@ use futures::{
 };
 use net::PATIENCE;
 
-/// What the future gives, in time.
+/// Awaits the future with a time limit.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     match select(pin!(future), Timer::after(PATIENCE)).await {
         Either::Left((output, _)) => output,

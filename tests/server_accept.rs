@@ -68,7 +68,7 @@ fn hold<F: Future>(future: Pin<&mut F>, waker: &Waker) {
     assert!(future.poll(&mut Context::from_waker(waker)).is_pending());
 }
 
-/// What the future gives, in time.
+/// Awaits the future with a time limit.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     match select(pin!(future), Timer::after(PATIENCE)).await {
         Either::Left((output, _)) => output,
@@ -334,7 +334,7 @@ impl Wake for Asks {
 }
 
 #[test]
-fn a_waker_that_calls_the_server_hangs_nobody() {
+fn a_waker_that_calls_the_server_causes_no_deadlock() {
     let (done, wait) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let server = Arc::new(bind());

@@ -141,7 +141,7 @@ mod files {
             if r#type == Type::STREAM {
                 socket.listen(1).unwrap();
                 assert!(is_in_use(&bind(path.clone())));
-                // It is still found by its path, and has seen nobody but this client.
+                // The socket is still found by its path, and has accepted only this client.
                 socket.set_nonblocking(true).unwrap();
                 assert_eq!(socket.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
                 let _client = UnixStream::connect(&path).unwrap();
@@ -209,7 +209,7 @@ mod files {
         assert!(futures::FutureExt::now_or_never(&mut waiting).is_none());
         server.close();
         assert!(!path.exists());
-        // What takes its place is not removed by what lives on.
+        // The file that takes its place is not removed by the remaining handshakes.
         let next = bind(path.clone()).unwrap();
         drop(connecting);
         assert!(path.exists());

@@ -202,7 +202,7 @@ mod encrypted {
         }
     }
 
-    /// What a client says in TLS before it hangs up.
+    /// The TLS alert that a client sends before it closes.
     #[derive(Debug, Clone, Copy)]
     enum Last {
         Nothing,

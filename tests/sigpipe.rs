@@ -47,7 +47,7 @@ impl Watch {
         Self { come, id, _alone: alone }
     }
 
-    /// Whether the signal has come since this was asked last.
+    /// Returns whether the signal has arrived since the last call.
     fn take(&self) -> bool {
         self.come.swap(false, Ordering::SeqCst)
     }
@@ -71,7 +71,7 @@ fn path() -> PathBuf {
     std::env::temp_dir().join(format!("coro-websocket-sigpipe-{}-{count}", std::process::id()))
 }
 
-/// What a connection goes over.
+/// The transport of a connection.
 #[derive(Debug, Clone, Copy)]
 enum Over {
     Tcp,
@@ -87,7 +87,7 @@ const ALL: &[Over] = &[
     Over::Tls,
 ];
 
-/// One side of a connection.
+/// A side of a connection.
 type Side = (Read, Write, Socket);
 
 /// A client and a server of ours, connected.
@@ -269,7 +269,7 @@ fn requests_to_a_server_that_hangs_up_raise_no_signal() {
     let unix = UnixListener::bind(&path).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = tcp.local_addr().unwrap().port();
-    // So long that it is not taken at once.
+    // Too long to be taken at once.
     let long = "x".repeat(1 << 20);
     let options = || Options::default().header("X-Long", long.as_str());
     for round in 0..20 {

@@ -98,7 +98,7 @@ fn file_that_cannot_be_read_in_time_is_not_taken_for_a_slow_handshake() {
     assert!(listener.accept().is_err(), "nothing was connected");
 }
 
-/// As a shell gives it for `<(command)`.
+/// A FIFO, as a shell makes it for `<(command)`.
 #[test]
 fn certificates_may_come_from_a_fifo() {
     let folder = Folder::new("fifo");
@@ -112,7 +112,7 @@ fn certificates_may_come_from_a_fifo() {
     writing.join().unwrap();
 }
 
-/// Also once so many were given up that they would occupy every thread.
+/// Holds even after more reads were given up than the process has threads for.
 #[test]
 fn files_that_give_nothing_hold_up_neither_other_files_nor_lookups() {
     let folder = Folder::new("many");

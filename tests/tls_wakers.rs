@@ -112,7 +112,7 @@ fn waker_of_a_reader_that_gives_way_may_send() {
                     for _ in 0..COUNT {
                         far_write.send(Message::binary(vec![7; 64 << 10])).await.unwrap();
                     }
-                    // What the waker sends is read, until the other end is gone.
+                    // Reads the bytes that the waker sends, until the other end is gone.
                     while let Some(Ok(_)) = far_read.next().await {}
                 });
             });

@@ -77,8 +77,8 @@ fn a_transport_that_takes_nothing_makes_try_feed_full_and_one_that_takes_enough_
     }
 }
 
-/// A transport that takes as many bytes as it is told to, and wakes no task when that changes: as a socket whose room is
-/// noticed by a thread that has not run since.
+/// A transport that takes as many bytes as it is told to, and wakes no task when that changes: as a socket whose room
+/// is noticed by a thread that has not run since.
 #[derive(Clone, Default)]
 struct Quiet(Arc<Room>);
 
@@ -163,7 +163,7 @@ fn try_feed_of_a_clone_is_not_full_where_that_clone_could_flush_and_feed() {
 }
 
 #[test]
-fn a_sink_of_frames_is_offered_what_is_buffered_too() {
+fn a_sink_of_frames_is_offered_the_buffered_frames_too() {
     let (sink, far) = mpsc::channel(100);
     let stream = futures::stream::pending::<Result<Message, Error>>();
     let (_read, mut write) = wrap_frames(stream, sink, WrapOptions::server().write_buffer_len(10));
@@ -186,7 +186,7 @@ fn a_transport_that_fails_while_it_is_offered_bytes_refuses_the_frame_with_its_e
     }
 }
 
-/// As the example of `PreparedFrame` has it: who does not read is dropped, who reads is not.
+/// Broadcasts like the example of `PreparedFrame`: a member that does not read is dropped, a member that reads is kept.
 #[test]
 fn a_client_that_reads_gets_a_whole_burst_of_prepared_frames() {
     for len in [4000, 40_000] {

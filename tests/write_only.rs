@@ -110,7 +110,8 @@ fn drive_answers_pings_and_sends_what_was_fed() {
 fn drive_that_is_dropped_leaves_no_half_message_behind() {
     for checks in [Checks::Strict, Checks::Report, Checks::Off] {
         let ((mut read, _write), mut far) = alone(1 << 20, WrapOptions::client().checks(checks));
-        // Begun before, thrown away, ended after; begun and thrown away, ended after; begun before, its end thrown away.
+        // Begun before, thrown away, ended after; begun and thrown away, ended after; begun before, its end thrown
+        // away.
         for (before, during, after) in [
             (Some(wire::FIRST_TEXT), wire::NEXT, Some(wire::LAST)),
             (None, wire::FIRST_TEXT, Some(wire::LAST)),
@@ -147,7 +148,7 @@ fn message_between_the_fragments_that_drive_throws_away_does_not_end_theirs() {
 }
 
 #[test]
-fn drive_goes_on_after_what_is_only_reported() {
+fn drive_continues_after_a_reported_violation() {
     let ((mut read, mut write), mut far) = alone(1 << 20, WrapOptions::client().checks(Checks::Report));
     far.put(&wire::to(Role::Client, wire::TEXT | 0x40, "reserved"));
     assert!(now(read.drive()).is_pending());

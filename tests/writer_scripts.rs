@@ -100,7 +100,7 @@ fn every_changed_missing_or_additional_byte_is_noticed() {
     simple().run(|bytes| bytes.extend([0x89, 0x80, 1, 2, 3, 4])).unwrap_err();
 }
 
-/// What frames carry, and whether each is masked.
+/// The payloads of frames, and whether each is masked.
 fn decoded(bytes: &[u8]) -> Result<Vec<(u8, bool, Vec<u8>)>, String> {
     let mut decoder = Decoder::new(bytes, false);
     let (mut frames, mut payload) = (Vec::new(), Vec::new());

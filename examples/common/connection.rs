@@ -6,7 +6,7 @@ use coro_websocket::{Options, Tls};
 
 use crate::{deflate::Compressed as _, program::Arguments};
 
-/// How long the closing handshake may take if `--timeout` does not say otherwise.
+/// The default limit of the closing handshake, unless `--timeout` is given.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Connection {
         Ok(())
     }
 
-    /// How long the closing handshake may take.
+    /// Returns the limit of the closing handshake.
     pub(crate) fn close_timeout(&self) -> Duration {
         self.timeout.unwrap_or(CLOSE_TIMEOUT)
     }

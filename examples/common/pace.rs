@@ -1,4 +1,4 @@
-//! When `cat` and `frames` are done: everything is answered, nothing arrives any more, or Ctrl-C was pressed.
+//! The end of `cat` and `frames`: all lines are answered, no frame has arrived for a while, or Ctrl-C was pressed.
 
 use std::{cell::Cell, future::poll_fn, io, task::Poll, time::Duration};
 
@@ -45,7 +45,7 @@ pub(crate) fn interrupted() -> io::Result<oneshot::Receiver<()>> {
         // The program may be about to end.
         let _ = sender.send(());
         signals.next();
-        // What a shell says of a program that was ended by Ctrl-C.
+        // The exit code that shells use for a program ended by Ctrl-C.
         std::process::exit(130);
     });
     Ok(receiver)

@@ -1,4 +1,4 @@
-//! What all examples share: arguments with `--help`, exit codes, and errors in words.
+//! Code that all examples share: arguments with `--help`, exit codes, and errors in words.
 #![allow(dead_code, reason = "each example uses some of it")]
 
 use std::{

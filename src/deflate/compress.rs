@@ -61,7 +61,7 @@ impl Sending {
         self.config == other.config
     }
 
-    /// Whether the message that begins with this frame is to be compressed. One that the caller has compressed is not.
+    /// Returns whether to compress the message that begins with this frame: `false` if the caller has compressed it.
     pub(crate) fn compresses(&self, message: &Message) -> bool {
         // A window of 256 bytes is beyond our compressor: what it makes could refer to what is too far back.
         self.config.bits >= 9
@@ -101,8 +101,8 @@ impl Deflater {
         self.enabled = enabled;
     }
 
-    /// Compresses the payload of a frame, if it belongs to a message that is to be compressed. Gives the payload that
-    /// was replaced, since its destructor may be the caller's, and may not run under a lock.
+    /// Compresses the payload of a frame if its message is compressed. Returns the replaced payload, because its
+    /// destructor may be the caller's and must not run under a lock.
     pub(crate) fn on_message(&mut self, message: &mut Message) -> io::Result<Option<Bytes>> {
         let mut replaced = None;
         if !message.is_data() {

@@ -85,7 +85,7 @@ impl Inflater {
         if self.fresh { Ok(()) } else { Err(ProtocolError::Deflate) }
     }
 
-    /// A message begins. The one before may have been given up.
+    /// Begins a message. The previous message may be unfinished.
     pub(crate) fn begin(&mut self) {
         self.end();
         self.broken = false;

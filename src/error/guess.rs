@@ -1,6 +1,6 @@
-//! Which protocol the other end of a connection seems to speak.
+//! Guessing the protocol that the other end of a connection speaks.
 
-/// Names the protocol that begins with these bytes, if they are known.
+/// Names the protocol that begins with these bytes, if they are recognised.
 pub(crate) fn guess_protocol(bytes: &[u8]) -> Option<&'static str> {
     const METHODS: [&[u8]; 6] = [b"GET /", b"POST ", b"HEAD ", b"PUT /", b"OPTIO", b"CONNE"];
     const KNOWN: [(&[u8], &str); 20] = [

@@ -2,15 +2,15 @@
 
 use std::fmt::{self, Write as _};
 
-/// The most characters that are shown.
+/// The maximum number of characters shown.
 const MAX_CHARS: usize = 80;
 
 /// Shows bytes between quotes, as text: control and other invisible characters are escaped, bytes that are not UTF-8
-/// are `\xNN`, and what comes after 80 characters is cut.
+/// are `\xNN`, and the text ends after 80 characters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quoted<'a>(pub(crate) &'a [u8]);
 
-/// As [`Quoted`], but cut after another number of characters.
+/// Like [`Quoted`], with another maximum length.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuotedUpTo<'a> {
     bytes: &'a [u8],

@@ -58,7 +58,7 @@ impl CloseCode {
         self.0
     }
 
-    /// The meaning of the code in the registry of the RFC, in a few words.
+    /// Returns the meaning of the code in the RFC's registry, in a few words.
     pub(crate) const fn meaning(self) -> Option<&'static str> {
         Some(match self.0 {
             1000 => "normal closure",

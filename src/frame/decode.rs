@@ -51,7 +51,7 @@ pub fn encode(message: &Message, masking_key: Option<[u8; 4]>, target: &mut Vec<
     target.len() - start
 }
 
-/// A payload that waits for more of itself holds at most this many times what has arrived.
+/// An incomplete payload that waits for input has a buffer of at most this many times the bytes that have arrived.
 const MAX_AHEAD: usize = 4;
 
 /// Where so much of a payload is still to come, it is read to where it will stay.
@@ -135,8 +135,8 @@ impl Body {
         self.bytes.extend(inflated);
     }
 
-    /// Makes room for what has arrived and as much again, never for what was announced. Room that the thread has kept
-    /// costs nothing, so it is taken for all of the payload, until [`wait`](Self::wait).
+    /// Makes room for twice the bytes that have arrived, never for the announced length. A buffer that the thread keeps
+    /// costs nothing, so it is lent for the whole payload until [`wait`](Self::wait).
     fn grow(&mut self, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -153,8 +153,8 @@ impl Body {
         self.bytes.reserve_exact(target - self.bytes.len());
     }
 
-    /// The peer has not sent the rest yet, and may never do so. Gives back room that is large for what has arrived: kept
-    /// by the thread, or left from the payload before.
+    /// Called when the peer has paused within a payload. Gives back a buffer that is too large for the bytes that have
+    /// arrived: one lent by the thread, or left from the previous payload.
     pub(crate) fn wait(&mut self) {
         if self.bytes.capacity() / MAX_AHEAD > self.bytes.len().max(pool::CHUNK_LEN) {
             self.give_room_back();

@@ -73,11 +73,11 @@ pub(crate) struct Queue {
     /// How many vectored writes in a row wrote only their first slice.
     unvectored: u8,
     recycles: bool,
-    /// In a box, because most of the time there is none.
+    /// Boxed, because it is usually absent.
     spent: Option<Box<Spent>>,
 }
 
-/// Payloads that have been written and are to be dropped where no lock is held: their destructors may be the caller's.
+/// Written payloads, to be dropped while no lock is held because their destructors may be the caller's.
 #[derive(Debug, Default)]
 struct Spent(Vec<Bytes>);
 
@@ -105,8 +105,8 @@ struct Large {
 }
 
 impl Drop for Large {
-    /// What never went out is dropped with the queue, where one destructor that panics must not keep the others from
-    /// being run, nor end the process where two do.
+    /// Drops the unsent payloads. If a destructor panics, the others still run, and a second panic does not abort the
+    /// process.
     fn drop(&mut self) {
         isolate(|| drop(std::mem::take(&mut self.payload)));
     }
@@ -142,8 +142,8 @@ impl Queue {
         }
         let (head, head_len) = header.bytes();
         if self.len == 0 && copied && header.is_masked() && payload_len >= ALIGNED_FROM {
-            // The bytes before the header count as taken. Only an empty queue has none that stand in the way: `small`
-            // is also empty while a large payload waits behind bytes of it that were written and removed.
+            // The bytes before the header count as taken. An empty `small` does not prove that the queue is empty: a
+            // large payload may wait behind bytes of `small` that were written and removed.
             self.taken = head.len() - head_len;
             self.small.extend(head.get(..self.taken).unwrap_or_default());
         }
@@ -162,7 +162,7 @@ impl Queue {
         head_len + payload_len
     }
 
-    /// The cursors agree: what they say is left makes `len` bytes, and no payload stands before bytes that are gone.
+    /// Asserts that the cursors agree: the remaining parts add up to `len`, and no payload precedes removed bytes.
     #[inline]
     fn assert_agreement(&self) {
         debug_assert!(self.taken <= self.small.len());
@@ -350,11 +350,11 @@ impl Queue {
         }
     }
 
-    /// A payload has been written, or replaced by its compressed form. Where dropping it may run code of the caller, it is kept for
-    /// [`take_spent`](Self::take_spent).
+    /// Discards a payload that was written or replaced by its compressed form. If dropping it may run code of the
+    /// caller, keeps it for [`take_spent`](Self::take_spent).
     pub(crate) fn spend(&mut self, mut payload: Bytes) {
         self.let_go(&mut payload);
-        // One that has an owner is never unique.
+        // A `Bytes` made from an owner is never unique.
         if !payload.is_unique() {
             self.spent.get_or_insert_default().0.push(payload);
         }
@@ -365,7 +365,7 @@ impl Queue {
         self.spent.is_some()
     }
 
-    /// The payloads that are to be dropped.
+    /// Returns the payloads to drop.
     pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
         self.spent.take().map(|spent| spent.0).unwrap_or_default()
     }

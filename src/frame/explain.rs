@@ -1,4 +1,4 @@
-//! What was wrong with a frame, in words: its opcode, its length, its code, and the limit that it exceeds.
+//! Explanations of invalid frames: the opcode, the length, the close code, the exceeded limit.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ pub(crate) struct Limits {
 
 const NO_LIMITS: Limits = Limits { frame: u64::MAX, message: u64::MAX };
 
-/// The error for a frame of the caller that cannot be sent.
+/// Makes the error for a frame of the caller that cannot be sent.
 #[cold]
 pub(crate) fn refuse(error: ProtocolError, message: &Message) -> Error {
     Error::invalid(error, message.describe(error))

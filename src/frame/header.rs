@@ -72,7 +72,7 @@ impl Header {
         self.first & RSV1 != 0
     }
 
-    /// RSV1, RSV2 and RSV3.
+    /// Returns RSV1, RSV2 and RSV3.
     pub(crate) fn reserved_bits(&self) -> [bool; 3] {
         [RSV1, RSV2, RSV3].map(|bit| self.first & bit != 0)
     }

@@ -10,13 +10,13 @@ pub(crate) struct Body {
     /// What may still come in, with everything that only frames it.
     budget: usize,
     framing: Framing,
-    /// The framing behind the head, while the rest of that is skipped.
+    /// The framing of the body, while the rest of the head is skipped.
     behind_head: Framing,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Framing {
-    /// The rest of a head that could not be read, up to the blank line. Whether a line begins.
+    /// The rest of an unreadable head, up to the blank line. `true`: the next byte begins a line.
     Head(bool),
     /// So many bytes are missing.
     Length(usize),
@@ -57,7 +57,7 @@ impl Body {
         Self { bytes: Vec::new(), limit, budget: limit.saturating_mul(2), framing, behind_head: framing }
     }
 
-    /// Skips the rest of a head that could be read up to this only.
+    /// Skips the rest of a head that could only be read up to here.
     pub(crate) fn skip_head(&mut self, head: &[u8]) {
         if !self.is_done() {
             self.framing = Framing::Head(head.ends_with(b"\n"));

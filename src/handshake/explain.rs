@@ -1,5 +1,5 @@
-//! What was wrong with a request or an answer, in words: the header and its value, the limit, the protocol that the
-//! other end seems to speak.
+//! Explanations of invalid requests and answers: the header and its value, the limit, the protocol that the other end
+//! seems to speak.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use super::{
     response::{Offer, Response},
 };
 
-/// Describes why these bytes of the peer are not a head.
+/// Describes why these received bytes are not a head.
 #[cold]
 pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadLimits, peer: Role) -> String {
     let (peer, head) = match peer {
@@ -69,7 +69,7 @@ pub(crate) fn explain_head(error: HandshakeError, received: &[u8], limits: HeadL
     }
 }
 
-/// Whether these bytes begin an answer or a request in HTTP, as far as they go.
+/// Returns whether these bytes can be the start of an HTTP answer or request.
 fn begins_http(error: HandshakeError, received: &[u8], is_answer: bool) -> bool {
     if is_answer {
         return b"HTTP/".starts_with(received);
@@ -83,7 +83,7 @@ fn begins_http(error: HandshakeError, received: &[u8], is_answer: bool) -> bool 
             || target.windows(5).any(|part| part == b"HTTP/"))
 }
 
-/// The index of the first line that is no header, of a head whose first line is well-formed.
+/// Finds the first malformed header line of a head whose first line is well-formed.
 fn malformed_line(head: &[u8]) -> Option<usize> {
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     let is_start = |line: &[u8]| line.ends_with(b"\r\n") && line.windows(5).any(|part| part == b"HTTP/");
@@ -146,7 +146,7 @@ pub(crate) fn explain_answer(error: HandshakeError, response: &Response, offer: 
     }
 }
 
-/// The status, the reason phrase, `Location` and the start of the body.
+/// Describes a refusal: status, reason phrase, `Location`, start of the body.
 fn describe_refusal(code: u16, response: &Response) -> String {
     let mut text = format!("the server answered {code}");
     if !response.reason().is_empty() {
@@ -172,7 +172,7 @@ fn describe_refusal(code: u16, response: &Response) -> String {
     text
 }
 
-/// Describes why a request is not an opening handshake that can be accepted.
+/// Describes why a request is not an acceptable opening handshake.
 #[cold]
 pub(crate) fn explain_request(error: HandshakeError, request: &Request) -> String {
     let headers = request.headers();
@@ -241,7 +241,7 @@ fn describe_header(peer: &str, headers: &Headers, name: &str, expected: &str) ->
     }
 }
 
-/// The values of all headers with this name, the first few of them.
+/// Quotes the values of the first few headers with this name.
 fn values(headers: &Headers, name: &str) -> String {
     let values: Vec<_> = headers.get_all(name).map(str::to_owned).collect();
     list(&values)

@@ -38,11 +38,11 @@ pub(crate) struct HeadBuffer {
     /// How many lines have ended, and how long the one that has not is.
     lines: usize,
     line_len: usize,
-    /// Whether empty lines may come before the first, and where the first begins.
+    /// `true` if empty lines may precede the first line.
     skips_empty_lines: bool,
     start: usize,
     limits: HeadLimits,
-    /// Who sends the head.
+    /// The role of the endpoint that sends the head.
     peer: Role,
     #[cfg(test)]
     work: usize,
@@ -67,27 +67,27 @@ impl HeadBuffer {
         }
     }
 
-    /// For the answer of a server. Another protocol is noticed at its first byte that differs, because its server may send no
-    /// more.
+    /// Expects the answer of a server. Another protocol is detected at its first differing byte, because its server may
+    /// send nothing more.
     pub(crate) const fn of_server(mut self) -> Self {
         self.peer = Role::Server;
         self
     }
 
-    /// The error that says why what was received is not a head.
+    /// Makes the error that says why the received bytes are not a head.
     #[cold]
     pub(crate) fn refuse(&self, error: HandshakeError) -> Error {
         Error::handshake(error, explain_head(error, self.received(), self.limits, self.peer))
     }
 
-    /// Ignores empty lines before the head ([RFC 9112 §2.2](https://www.rfc-editor.org/rfc/rfc9112#section-2.2)). They count
-    /// as bytes of it.
+    /// Ignores empty lines before the head ([RFC 9112 §2.2](https://www.rfc-editor.org/rfc/rfc9112#section-2.2)). They
+    /// count towards its size limit.
     pub(crate) const fn skip_empty_lines(mut self) -> Self {
         self.skips_empty_lines = true;
         self
     }
 
-    /// Everything that was received, whether it is a head or not.
+    /// Returns all received bytes, even if they are not a head.
     pub(crate) fn received(&self) -> &[u8] {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
@@ -124,7 +124,7 @@ impl HeadBuffer {
                 (b'\r', b'\n') if self.line_len > 0 => {
                     self.lines += 1;
                     self.line_len = 0;
-                    // No request may follow before the answer.
+                    // The client must not send another request before the answer.
                     if self.lines == 1 && self.skips_empty_lines && is_proxy_protocol(self.received()) {
                         return Err(HandshakeError::ProxyProtocol);
                     }
@@ -147,7 +147,7 @@ impl HeadBuffer {
         Ok(false)
     }
 
-    /// The head, once it is whole, and what came after it. Where it cannot be: its start, up to what is wrong.
+    /// Returns the complete head and the bytes after it; of a malformed head, the part before the fault.
     pub(crate) fn finish(mut self) -> Head {
         self.bytes.truncate(self.filled);
         let leftover = self.bytes.split_off(self.scanned.min(self.filled));

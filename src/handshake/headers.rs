@@ -101,8 +101,8 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// The text of a value or a reason phrase. Lines that were folded become one, with a space for each line end
-/// ([RFC 9112 §5.2](https://www.rfc-editor.org/rfc/rfc9112#section-5.2)).
+/// Decodes a value or a reason phrase. Folded lines become one, with a space for each line end ([RFC 9112
+/// §5.2](https://www.rfc-editor.org/rfc/rfc9112#section-5.2)).
 pub(super) fn parse_value(bytes: &[u8]) -> String {
     let text = match str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -171,7 +171,7 @@ pub(crate) fn describe_char(c: Option<char>) -> String {
         None => "is empty".to_owned(),
         Some(' ') => "contains a space".to_owned(),
         Some('\r' | '\n') => "contains a line break".to_owned(),
-        // A character of a secret says nothing about the others.
+        // One character of a secret may be shown: it reveals nothing about the others.
         Some(c) => format!(
             "contains the character {} (U+{:04X})",
             Quoted(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -194,7 +194,7 @@ pub(crate) fn check_subprotocols(subprotocols: &[String]) -> Result<(), Error> {
     })
 }
 
-/// Whether this can be named in `Sec-WebSocket-Protocol`.
+/// Checks that this name can stand in `Sec-WebSocket-Protocol`.
 pub(crate) fn check_subprotocol(subprotocol: &str) -> Result<(), Error> {
     if is_token(subprotocol) {
         return Ok(());

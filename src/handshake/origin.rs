@@ -44,7 +44,7 @@ fn parse_authority(text: &str) -> Option<Authority<'_>> {
     Some(Authority { host, port })
 }
 
-/// Whether these are the same name, or the same IPv6 address in one spelling or another.
+/// Returns whether these are the same name, or two spellings of the same IPv6 address.
 fn is_same_host(one: &str, other: &str) -> bool {
     let address = |host: &str| host.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
     one.eq_ignore_ascii_case(other)
@@ -103,13 +103,13 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     is_one.then_some((scheme, rest))
 }
 
-/// What a server allows: one origin, or those of a pattern.
+/// An entry of [`Origins::list`]: one origin, or the origins that match a pattern.
 #[derive(Debug, Clone, Copy)]
 enum Allowed<'a> {
-    /// `null`, or a scheme without a host such as `file://`: this text.
+    /// An origin without a host: `null`, or a scheme such as `file://`.
     Hostless(&'a str),
     Pattern {
-        /// The scheme and the port; the host, or the domain whose subdomains are meant.
+        /// The scheme, the port, and the host, or the domain whose subdomains match.
         origin: Origin<'a>,
         subdomains: bool,
         any_port: bool,
@@ -123,7 +123,7 @@ impl<'a> Allowed<'a> {
         }
         let (scheme, authority) = split_scheme(text)?;
         if authority.is_empty() {
-            // A page of the web has a host.
+            // An `http` or `https` origin needs a host.
             return default_port(scheme).is_none().then_some(Self::Hostless(text));
         }
         let (authority, any_port) = match authority.strip_suffix(":*") {
@@ -150,7 +150,7 @@ impl<'a> Allowed<'a> {
         let Some(origin) = Origin::parse(text) else { return false };
         let (host, domain) = (origin.authority.host, allowed.authority.host);
         let is_host = if subdomains {
-            // The labels in front, each of which a name of a host may have, and the dot behind them.
+            // The labels of the subdomain, with the dot behind them.
             let start = host.len().checked_sub(domain.len()).and_then(|len| host.split_at_checked(len));
             start.is_some_and(|(labels, end)| {
                 end.eq_ignore_ascii_case(domain) && labels.strip_suffix('.').is_some_and(are_labels)
@@ -164,13 +164,13 @@ impl<'a> Allowed<'a> {
     }
 }
 
-/// Whether these are labels of a name, none of them empty.
+/// Returns whether these are non-empty labels of a host name.
 fn are_labels(text: &str) -> bool {
     let is_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_label))
 }
 
-/// Whether everything that the server allows has one of the forms of [`Origins::list`].
+/// Checks that each entry has one of the forms of [`Origins::list`].
 pub(crate) fn check_origins(origins: &Origins) -> Result<(), Error> {
     let Policy::List(list) = origins.policy() else { return Ok(()) };
     match list.iter().find(|origin| Allowed::parse(origin).is_none()) {

@@ -67,7 +67,7 @@ impl Reply {
         Some(if error == HandshakeError::Method { reply.header("Allow", "GET") } else { reply })
     }
 
-    /// The answer where the fault is the server's. It says nothing more.
+    /// Makes the answer for a fault of the server (500), without details.
     pub(crate) fn at_fault() -> Self {
         Self::text(500, "the server is at fault\n")
     }

@@ -19,8 +19,8 @@ use super::{
     origin::is_authority,
 };
 
-/// What a client asked for: a request for a WebSocket, or any other HTTP request. `Debug` does not show the values of
-/// `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
+/// The HTTP request of a client, for a WebSocket or anything else. `Debug` does not show the values of `Authorization`,
+/// `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// In a box, since futures of handshakes and of handlers hold it several times.
@@ -101,9 +101,9 @@ impl Request {
         self.parts.headers.get(name)
     }
 
-    /// The host that the request is for, with the port if there is one, as they came: those of an absolute URL as the
-    /// target, which proxies write, and otherwise those of `Host`
-    /// ([RFC 9112 §3.2.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2)). `None`: there is no `Host`, or several.
+    /// Returns the host that the request is for, with its port if there is one, as received: from an absolute URL as
+    /// the target, as proxies write it, otherwise from `Host` ([RFC 9112
+    /// §3.2.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2)). `None`: there is no `Host`, or several.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match split_absolute(&self.parts.target) {
@@ -238,21 +238,21 @@ impl fmt::Debug for Request {
     }
 }
 
-/// The authority and the rest of an absolute URL of the web.
+/// Splits an absolute `http`, `https`, `ws` or `wss` URL into its authority and the rest.
 fn split_absolute(target: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
     let is_known = ["ws", "wss", "http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     is_known.then(|| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
 }
 
-/// Whether there is more than one word between the method and the version of HTTP.
+/// Returns whether there is more than one word between the method and the HTTP version.
 fn has_space_in_target(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let words: Vec<_> = line.split(|&byte| byte == b' ').collect();
     matches!(*words, [_, _, _, .., version] if version.starts_with(b"HTTP/"))
 }
 
-/// Whether this is the start of the PROXY protocol, in its textual or its binary version.
+/// Returns whether this is the start of the PROXY protocol, textual or binary.
 pub(crate) fn is_proxy_protocol(received: &[u8]) -> bool {
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
     let start = received.get(..SIGNATURE.len()).unwrap_or(received);
@@ -377,7 +377,7 @@ pub(crate) fn encode_request(options: &Options, authority: &str, key: &str) -> R
 fn check_pathname(pathname: &str) -> Result<Cow<'_, str>, Error> {
     let wrong = |c: &char| !matches!(c, '!'..='~') || matches!(c, '#' | '\\');
     if let Some(c) = pathname.chars().find(wrong) {
-        // The query may have a secret.
+        // The query may contain a secret.
         let (path, query) = pathname.split_once('?').map_or((pathname, ""), |(path, _)| (path, "?…"));
         let shown = format!("{path}{query}");
         let what = describe_char(Some(c));

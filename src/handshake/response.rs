@@ -15,8 +15,8 @@ use super::{
     headers::{Headers, check_headers, parse_value},
 };
 
-/// What a server answered: 101, or a refusal with its body. `Debug` shows the first 200 bytes of the body as text, and not
-/// the values of `Set-Cookie`, `Cookie`, `Authorization` and `Proxy-Authorization`.
+/// The answer of a server: 101, or a refusal with its body. `Debug` shows the first 200 bytes of the body as text, and
+/// not the values of `Set-Cookie`, `Cookie`, `Authorization` and `Proxy-Authorization`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     code: u16,
@@ -81,8 +81,8 @@ impl Response {
         self.deflate
     }
 
-    /// The start of the body of a refusal, as much of it as came within a second after the head: at most as many bytes as a
-    /// head may have, 16 KiB by default.
+    /// Returns the start of the body of a refusal: the bytes that arrived within a second after the head, at most the
+    /// size limit of a head (16 KiB by default).
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body.0
@@ -94,7 +94,7 @@ impl Response {
         self.socket.as_ref()
     }
 
-    /// How long each step to the connection took.
+    /// Returns the duration of each step of connecting.
     #[must_use]
     pub const fn timings(&self) -> Timings {
         self.timings
@@ -141,7 +141,7 @@ impl Response {
         let (Some(code @ 100..), Some(minor)) = (parsed.code, parsed.version) else {
             return Err(HandshakeError::Malformed);
         };
-        // The parser gives none that is not ASCII, which RFC 9112 §4 allows.
+        // The parser drops a reason phrase that is not ASCII, although RFC 9112 §4 allows it.
         let reason = parsed.reason.filter(|reason| !reason.is_empty()).map_or_else(
             || {
                 let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -161,8 +161,8 @@ impl Response {
         })
     }
 
-    /// The refusal that a head begins with which cannot be read as a whole: its status line, and those of its header lines
-    /// that are well-formed, within the limit. `None`: the status line is not there, or does not refuse.
+    /// Recovers a refusal from a malformed head: its status line and its well-formed header lines, within the limit.
+    /// Returns `None` if there is no status line, or if its status is no refusal.
     #[cold]
     pub(crate) fn salvage(head: &Head, max_headers: usize) -> Option<Self> {
         let lines = head.bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
@@ -173,7 +173,7 @@ impl Response {
 }
 
 impl fmt::Debug for Response {
-    /// One line, also as a part of [`Error`](crate::Error): what a refusal never has is left out of it.
+    /// Prints one line, which [`Error`](crate::Error) contains too. Fields that a refusal never has are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, reason, version, headers, body, deflate, socket, timings } = self;
         let mut shown = f.debug_struct("Response");

@@ -9,22 +9,21 @@ use std::{
 use super::lane::Lane;
 use crate::error::{Error, Quoted};
 
-/// Lookups by the system, which block. 64 go on at once: an eighth of the threads that the process shares for such work
-/// by default.
+/// Blocking lookups by the system, at most 64 at once: an eighth of the default size of the shared thread pool.
 static LOOKUPS: LazyLock<Lane> = LazyLock::new(|| Lane::new(64));
 
-/// The same for the name that systems know without a name server, which may never answer the others.
+/// A separate lane for `localhost`, which needs no name server and so does not wait behind lookups that may hang.
 static LOCAL_LOOKUPS: LazyLock<Lane> = LazyLock::new(|| Lane::new(4));
 
 #[derive(Debug)]
 pub(super) struct Lookup {
     pub(super) addresses: Vec<SocketAddr>,
-    /// Whether somebody was asked: the host is a name.
+    /// `true` if the host is a name, which was looked up.
     pub(super) asked: bool,
 }
 
-/// All addresses of the host, in the order in which they are to be tried. An address is not looked up. For a name the
-/// system is asked on another thread, which goes on after the future was dropped, if it had begun.
+/// Returns all addresses of the host, in the order in which to try them. An address needs no lookup. A name is looked
+/// up on another thread; a lookup that has begun continues after the future is dropped.
 pub(super) async fn resolve(host: &str, port: u16) -> Result<Lookup, Error> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse() {

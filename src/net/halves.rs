@@ -14,13 +14,13 @@ use socket2::SockRef;
 
 use crate::socket::Handle;
 
-/// A write to a peer that has gone gives an error and never the signal SIGPIPE, which ends a process that has not asked
-/// to ignore it. `writev` takes no flags, so everything is sent by `send` and `sendmsg`.
+/// Makes a write to a peer that has gone fail instead of raising SIGPIPE, which ends a process that does not ignore it.
+/// `writev` takes no flags, so all data is sent by `send` and `sendmsg`.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 const SEND_FLAGS: std::ffi::c_int = libc::MSG_NOSIGNAL;
 
-/// Apple's systems have an option instead of the flag, `SO_NOSIGPIPE`: async-io sets it when it connects, socket2 and the
-/// standard library when they listen, and accepted sockets inherit it. Windows has no such signal.
+/// Apple's systems have the option `SO_NOSIGPIPE` instead of the flag: async-io sets it on connecting, socket2 and the
+/// standard library on listening, and accepted sockets inherit it. Windows has no such signal.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 const SEND_FLAGS: std::ffi::c_int = 0;
 
@@ -116,7 +116,7 @@ where
         self.io.shutdown(how)
     }
 
-    /// Sends by the given call, once the socket has room.
+    /// Sends with the given call once the socket has room.
     fn poll_send(
         &self,
         cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
-//! Work that blocks, on the threads that all of the process shares for that.
+//! Blocking work, on the thread pool that the whole process shares.
 //!
-//! These are limited in number, and work that has begun cannot be called off. So each kind of work has a limit of its own:
-//! what does not end, such as lookups that no name server answers, occupies so many threads and no more, however often
-//! it is given up and begun again.
+//! The pool is limited, and running work cannot be cancelled. Therefore each kind of work has its own limit: calls that
+//! never return, such as lookups that no name server answers, occupy at most that number of threads, however often they
+//! are dropped and retried.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use futures::channel::oneshot;
 
 use crate::sync::{Mutex, lock};
 
-/// Work of one kind, of which a number goes on at once; the rest waits in the order in which it came.
+/// A queue for one kind of work. A limited number of jobs run at once; the others wait in order of arrival.
 pub(super) struct Lane {
     most: usize,
     queue: Mutex<Queue>,
@@ -24,13 +24,13 @@ pub(super) struct Lane {
 struct Queue {
     jobs: BTreeMap<u64, Job>,
     next: u64,
-    /// How many threads are at work.
+    /// The number of threads at work.
     workers: usize,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A job that may still wait. Dropped, it does so no more.
+/// A job that may still be queued. Dropping this removes it from the queue.
 struct Waiting {
     lane: &'static Lane,
     key: u64,
@@ -41,8 +41,8 @@ impl Lane {
         Self { most, queue: Mutex::default() }
     }
 
-    /// Gives what the work has come to; an error, if it has panicked. Dropping the future calls off work that has not
-    /// begun; other work goes on, and its result is dropped.
+    /// Runs the work and returns its result, or an error if it panicked. Dropping the future cancels work that has not
+    /// begun; running work continues, and its result is dropped.
     pub(super) async fn run<T: Send + 'static>(
         &'static self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -66,10 +66,10 @@ impl Lane {
         Waiting { lane: self, key }
     }
 
-    /// Does one job after the other, until none is left.
+    /// Runs one job after another until the queue is empty.
     fn work(&self) {
         while let Some(job) = self.next() {
-            // A panic ends the job, whose result is then missed, and nothing else.
+            // A panic ends only this job. Its caller notices that the result is missing.
             let _ = catch_unwind(AssertUnwindSafe(job));
         }
     }
@@ -102,7 +102,7 @@ mod tests {
         time::Duration,
     };
 
-    /// A door that is shut at first, and how many wait before it.
+    /// A door that starts shut, and the number of threads waiting at it.
     #[derive(Default)]
     struct Door(StdMutex<bool>, Condvar, AtomicUsize);
 
@@ -149,9 +149,9 @@ mod tests {
         for _ in 0..100 {
             drop(passing());
         }
-        // What was given up before it had begun is not kept.
+        // Jobs that were dropped before they began are not kept.
         assert!(lock(&LANE.queue).jobs.is_empty());
-        // Other work of the process goes on.
+        // Other work of the process still runs.
         block_on(blocking::unblock(|| ()));
         let mut next = Box::pin(LANE.run(|| 7));
         assert!((&mut next).now_or_never().is_none());

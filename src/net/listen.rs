@@ -90,10 +90,10 @@ pub(crate) async fn bind(
     Ok(listeners)
 }
 
-/// A place whose addresses are known.
+/// A place to listen on, with its addresses resolved.
 enum Target<'a> {
     Unix(&'a std::path::Path),
-    /// What it is called in errors, and the addresses, of which one is listened on.
+    /// The name for errors, and the addresses, of which the first usable one is bound.
     Tcp(String, Vec<SocketAddr>),
 }
 
@@ -110,7 +110,7 @@ impl Target<'_> {
 async fn look_up(host: &str, port: u16) -> Result<Target<'static>, Error> {
     let lookup = super::dns::resolve(host, port).await?;
     let name = match lookup.addresses.first() {
-        // With brackets around an IPv6 address.
+        // An IPv6 address gets brackets.
         Some(address) if !lookup.asked => address.to_string(),
         _ => format!("{host}:{port}"),
     };
@@ -144,8 +144,8 @@ fn listen(address: SocketAddr, v4_ports: &[u16], options: &ServerOptions) -> io:
     // On Windows it would let another program take the address over.
     socket.set_reuse_address(options.reuse_address && !cfg!(windows))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // All addresses of both families, whatever the system's default is; but not where IPv4 has its own socket for
-        // this port, since two sockets cannot listen on the same address. Some systems have no socket for both.
+        // `[::]` accepts both families whatever the system's default is, except if IPv4 has its own socket for this
+        // port: two sockets cannot listen on the same address. Some systems have no sockets for both families.
         let v6_only = address.port() != 0 && v4_ports.contains(&address.port());
         let set = socket.set_only_v6(v6_only);
         if v6_only {
@@ -179,8 +179,8 @@ async fn bind_unix(path: &std::path::Path, _: &ServerOptions) -> Result<Io, Erro
 }
 
 impl Listener {
-    /// Takes a client that has arrived, or [`io::ErrorKind::WouldBlock`]. The inner error is one of the connection
-    /// that was accepted: it says nothing about the listener.
+    /// Accepts a client, or fails with [`io::ErrorKind::WouldBlock`] if none has arrived. The inner error belongs to
+    /// the accepted connection and says nothing about the listener.
     pub(crate) fn accept(&self) -> io::Result<io::Result<Connected>> {
         Ok(match &self.io {
             Io::Tcp(listener) => listener.get_ref().accept().map(|(stream, _)| self.accepted_tcp(stream))?,
@@ -191,7 +191,7 @@ impl Listener {
 
     fn accepted_tcp(&self, stream: TcpStream) -> io::Result<Connected> {
         let stream = Arc::new(Async::new(stream)?);
-        // It may have gone again; whoever reads or writes will see.
+        // The client may have gone already; the next read or write reports that.
         let _ = stream.get_ref().set_nodelay(self.nodelay);
         let socket = Socket::new(&stream);
         let (reader, writer) = halves::split(stream, halves::Next::Read);
@@ -211,7 +211,7 @@ impl Listener {
     pub(crate) async fn secure(&self, plain: Connected, deadline: Deadline) -> Result<Connected, Failure> {
         let Some(acceptor) = &self.tls else { return Ok(plain) };
         let mut is_probe = false;
-        // In a box, so that who is without TLS need not have room for it.
+        // Boxed, so that plain connections need no room for it.
         let secured =
             deadline.within_phase(Phase::Tls, Box::pin(acceptor.accept(plain, &mut is_probe))).await;
         secured.map_err(|error| Failure { error, is_probe })
@@ -230,7 +230,7 @@ impl Listener {
         self.pathname.as_ref().is_none_or(|only| only == path)
     }
 
-    /// Takes no client in any more, whoever still has the listener. The file of a unix socket is removed.
+    /// Stops listening, even if the listener is still referenced elsewhere. Removes the file of a unix socket.
     pub(crate) fn shut(&self) {
         // Some systems know no such thing; then the last of those who wait ends it.
         let _ = match &self.io {
@@ -244,7 +244,7 @@ impl Listener {
     }
 }
 
-/// The place, as in an error.
+/// Prints the place as errors name it.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.io {

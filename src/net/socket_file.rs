@@ -1,4 +1,4 @@
-//! The file by which a unix socket is found: whose it is, and when it goes.
+//! The file of a unix socket: ownership, replacement, removal.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,22 +11,22 @@ use std::{
 use async_io::Timer;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// How often, and after which pause, another attempt is made while another process replaces a file in the folder.
+/// The number of attempts, and the pause between them, while another process replaces a file in the folder.
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// The file of a socket of ours. Dropped, it is removed, unless another one has taken its place. To be dropped before the
-/// socket: as long as that is open, no other file gets the same number.
+/// The file of one of our sockets. Dropping this removes the file, unless another file has taken its place. It must be
+/// dropped before the socket: while the socket is open, no other file gets the same inode number.
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Identity,
 }
 
-/// The device, and the number of the file on it.
+/// The device and inode numbers of a file.
 type Identity = (u64, u64);
 
 impl SocketFile {
-    /// Binds the socket to this path. A file that no socket is bound to any more is replaced, if that is allowed.
+    /// Binds the socket to this path. If `replace` is set, replaces a file that no socket is bound to any more.
     pub(super) async fn bind(socket: &Socket, path: &Path, replace: bool) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         match socket.bind(&address) {
@@ -63,8 +63,8 @@ fn identity(path: &Path) -> io::Result<Identity> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Keeps other servers of this crate from replacing a file in the same folder. Programs that do not ask for the lock can
-/// still do so. Where the folder cannot be locked, nothing is kept from anything.
+/// Keeps other servers of this crate from replacing a file in the same folder. Programs that do not take the lock still
+/// can. If the folder cannot be locked, there is no protection.
 async fn lock_folder(path: &Path) -> io::Result<Option<File>> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -84,7 +84,7 @@ async fn lock_folder(path: &Path) -> io::Result<Option<File>> {
     ))
 }
 
-/// Removes the file of a socket that is gone, or gives back the error.
+/// Removes the file of a socket that is gone, or returns `in_use`.
 fn remove_abandoned(path: &Path, in_use: io::Error) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(in_use),
@@ -92,12 +92,12 @@ fn remove_abandoned(path: &Path, in_use: io::Error) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    // A stream is refused both where no socket is bound to the file, and where one is that does not listen yet. A
-    // datagram tells them apart: to a socket of another type that is there, it is the wrong type. The stream is tried
-    // as well, for systems that answer otherwise.
+    // A stream connection is refused both if no socket is bound to the file and if the bound socket does not listen
+    // yet. A datagram socket tells these apart: a bound stream socket is of the wrong type for it. The stream is tried
+    // as well, for systems that answer differently.
     for r#type in [Type::DGRAM, Type::STREAM] {
         let probe = Socket::new(Domain::UNIX, r#type, None)?;
-        // A listener whose queue is full must not hold us up.
+        // A listener whose queue is full must not block this call.
         probe.set_nonblocking(true)?;
         match probe.connect(&SockAddr::unix(path)?) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

@@ -63,7 +63,8 @@ impl Acceptor {
         Ok(Self(config::ServerConfigs::new(tls).await?))
     }
 
-    /// Shakes hands with a client. `is_probe` becomes whether it ended the connection before it had sent anything.
+    /// Performs the TLS handshake with a client. Sets `is_probe` if the client closed the connection before it sent a
+    /// byte.
     pub(super) async fn accept(&self, plain: Connected, is_probe: &mut bool) -> Result<Connected, Error> {
         let Connected { reader, writer, socket } = plain;
         let gate = Gate::new(Role::Server, reader, writer);
@@ -76,7 +77,7 @@ impl Acceptor {
     }
 }
 
-/// Waits for a handshake. The gate polls the socket under its lock, so that must not get the caller's waker.
+/// Runs a handshake. The gate polls the socket under its lock, so the socket must not get the caller's waker.
 async fn handshake<T>(
     mut stream: Pin<&mut impl Future<Output = io::Result<T>>>,
     relay: &Relay,
@@ -118,7 +119,7 @@ fn tls_error(error: &io::Error) -> Option<TlsError> {
     })
 }
 
-/// In the handshake, everything is about TLS, and the other end may speak something else.
+/// Converts an error of the handshake. The other end may speak another protocol.
 fn handshake_error(error: io::Error, gate: &Gate) -> TlsError {
     if let Some(stranger) = gate.describe_stranger() {
         return TlsError::Protocol(stranger.into());

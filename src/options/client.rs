@@ -109,10 +109,10 @@ impl Options {
         self
     }
 
-    /// Says that the transport given to [`connect_io`](crate::connect_io) is encrypted, although `connect_io` does not
-    /// encrypt it. Default: not called, and `connect_io` refuses a `wss` URL and [`tls`](Self::tls) with
-    /// [`OptionsError::NotEncrypted`](crate::OptionsError::NotEncrypted). The settings of [`tls`](Self::tls) do not count
-    /// then. [`connect`](crate::connect) encrypts as `tls` says, whether this is called or not.
+    /// States that the transport given to [`connect_io`](crate::connect_io) is encrypted already. Without this,
+    /// `connect_io` rejects a `wss` URL and [`tls`](Self::tls) with
+    /// [`OptionsError::NotEncrypted`](crate::OptionsError::NotEncrypted), because it does not encrypt. With this, it
+    /// ignores the settings of `tls`. [`connect`](crate::connect) ignores this and encrypts as `tls` says.
     ///
     /// # Examples
     ///
@@ -246,8 +246,8 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// RFC 7617 §2: no colon in the user name, no control characters in either. Describes the part that breaks this,
-    /// but does not show it.
+    /// Describes which part breaks RFC 7617 §2 (no colon in the user name, no control characters in either), without
+    /// showing it.
     pub(crate) fn find_fault(username: &str, password: &str) -> Option<&'static str> {
         if username.contains(':') {
             Some("the user name contains a colon, which Basic authentication cannot carry")

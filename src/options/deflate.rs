@@ -155,8 +155,7 @@ impl Deflate {
         self.params
     }
 
-    /// Whether everything is in its range.
-    /// Whether the messages that an endpoint of this role receives may refer to earlier ones.
+    /// Returns whether the messages that this role receives may refer to earlier ones.
     pub(crate) fn is_taken_over(&self, role: Role) -> bool {
         match role {
             Role::Client => !self.params.server_no_context_takeover,

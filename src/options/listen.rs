@@ -89,11 +89,11 @@ impl ServerOptions {
     /// Whether an address can be bound while connections of a server that was there before linger
     /// (`SO_REUSEADDR`). Default: `true`, but on Windows, where it would mean something else and is not set.
     ///
-    /// The file of a unix socket is replaced if no socket is bound to it any more. One that a process of this machine has
-    /// bound is left alone, whether or not that process listens already. A socket of another machine, in a folder that
-    /// both have mounted, cannot be told from an abandoned one. While the file is replaced, the folder is locked
-    /// (`flock`), so that two servers of this crate do not replace each other's; a program that does not ask for the
-    /// lock and replaces the file at the same moment is not noticed.
+    /// The file of a unix socket is replaced if no socket is bound to it any more. A file that a process of this
+    /// machine has bound is left alone, even if that process does not listen yet. A socket of another machine, in a
+    /// shared folder, looks like an abandoned one. The folder is locked (`flock`) during the replacement, so that two
+    /// servers of this crate do not replace each other's file. A program that replaces the file at the same moment
+    /// without this lock is not noticed.
     #[must_use]
     pub fn reuse_address(mut self, reuse: bool) -> Self {
         self.reuse_address = reuse;
@@ -124,11 +124,11 @@ impl ServerOptions {
         self
     }
 
-    /// Sees what goes wrong where nobody else does, for a log: connections that [`Server::accept`](crate::Server::accept)
-    /// took and that did not become WebSockets, with the address of the client; failures to take any, with the place
-    /// that listens; errors of handlers. It does not see connections that end before their first byte, or after TLS
-    /// before the first byte of a request, such as those of health checks. A panic in it ends nothing but the call.
-    /// Default: nobody sees them.
+    /// Sets a callback for errors that no call returns, for a log: connections that
+    /// [`Server::accept`](crate::Server::accept) took and that did not become WebSockets, with the address of the
+    /// client; failures to accept, with the listening address; errors of handlers. It is not called for connections
+    /// that end before their first byte, or after TLS before the first byte of a request, such as health checks. A
+    /// panic in the callback ends only that call. Default: no callback.
     #[must_use]
     pub fn on_failure(mut self, see: impl Fn(Option<SocketAddr>, &Error) + Send + Sync + 'static) -> Self {
         self.on_failure = OnFailure(Some(Arc::new(see)));
@@ -170,10 +170,10 @@ impl fmt::Debug for OnFailure {
 ///
 /// A name that has several addresses is bound to the first that can be.
 ///
-/// `[::]:port` stands for all addresses of both families, whatever the system's default is; clients with IPv4 addresses
-/// have mapped ones then, such as `::ffff:192.0.2.1`. With an IPv4 address of the same port in the list, such as
-/// `["0.0.0.0:443", "[::]:443"]`, it stands for IPv6 only, and each family has a socket of its own. On a system without
-/// sockets for both families it always stands for IPv6 only.
+/// `[::]:port` accepts IPv4 and IPv6, whatever the system's default is; IPv4 clients then have mapped addresses such as
+/// `::ffff:192.0.2.1`. If the list contains an IPv4 address with the same port, as in `["0.0.0.0:443", "[::]:443"]`,
+/// `[::]` accepts IPv6 only, and each family has its own socket. On systems without sockets for both families it always
+/// accepts IPv6 only.
 ///
 /// # Examples
 ///
@@ -204,7 +204,7 @@ pub(crate) enum Place {
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // User information is not allowed there, and not shown either.
+            // User information is not allowed here, so an address that contains it must not show it.
             Self::Text(text) => hide_secrets(text).fmt(f),
             Self::Name(host, port) => (host, port).fmt(f),
             Self::Socket(address) => address.fmt(f),

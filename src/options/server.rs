@@ -182,9 +182,9 @@ pub(crate) enum Policy {
 type Predicate = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 impl Origins {
-    /// Pages of the server itself: the host and port of `Origin` must be those of [`Request::host`](crate::Request::host),
-    /// where a default port may be left out. This is the default. Forwarded headers are never trusted, so a proxy must pass
-    /// `Host` on.
+    /// Allows pages of the server itself: the host and port of `Origin` must equal those of
+    /// [`Request::host`](crate::Request::host); a default port may be left out. This is the default. Forwarded headers
+    /// are never trusted, so a proxy must pass `Host` on.
     #[must_use]
     pub fn same() -> Self {
         Self(Policy::Same)
@@ -196,7 +196,7 @@ impl Origins {
         Self(Policy::Any)
     }
 
-    /// These pages only:
+    /// Allows only these pages:
     ///
     /// | entry | pages |
     /// | --- | --- |
@@ -206,8 +206,8 @@ impl Origins {
     /// | `null` | whose origin is opaque: sandboxed frames, files in most browsers. **Any page can make such a frame**, so allow it only where users are not known by cookies |
     /// | `file://` | that are files, in `WebView`s; likewise for other schemes without a host |
     ///
-    /// An entry of another form, such as one with a path or a `*` elsewhere, is [`OptionsError::Origin`](crate::OptionsError::Origin),
-    /// with that entry, when the server is bound.
+    /// An entry of another form, such as one with a path or a `*` elsewhere, is
+    /// [`OptionsError::Origin`](crate::OptionsError::Origin), with that entry, when the server is bound.
     #[must_use]
     pub fn list<I>(origins: I) -> Self
     where
@@ -216,7 +216,7 @@ impl Origins {
         Self(Policy::List(origins.into_iter().map(Into::into).collect()))
     }
 
-    /// The pages for which the function gives `true`. Its arguments are the value of `Origin` and
+    /// Allows the pages for which the function returns `true`. Its arguments are the value of `Origin` and
     /// [`Request::host`](crate::Request::host).
     #[must_use]
     pub fn predicate(allows: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {

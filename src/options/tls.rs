@@ -68,9 +68,9 @@ impl Tls {
         self
     }
 
-    /// Whether the certificate authorities of the operating system are trusted. Default: `false`. They are read
-    /// once for the whole process; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set. Self-signed certificates among
-    /// them count as in [`ca_file`](Self::ca_file).
+    /// Whether the certificate authorities of the operating system are trusted. Default: `false`. They are read once
+    /// for the whole process; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set. Self-signed certificates among them
+    /// are treated as in [`ca_file`](Self::ca_file).
     #[must_use]
     pub fn system_roots(mut self, trusted: bool) -> Self {
         self.system_roots = trusted;
@@ -79,10 +79,10 @@ impl Tls {
 
     /// Trusts the certificate authorities in this PEM file as well. Default: none.
     ///
-    /// A self-signed certificate in it is trusted for exactly itself, whether it is marked as an authority (as
-    /// `openssl req -x509` does) or not: a server that shows this certificate, and has its key, is trusted while the
-    /// certificate is valid and for the names in its `subjectAltName`. What may not sign others by its own account (basic
-    /// constraints, key usage) is no authority, whoever lists it.
+    /// A self-signed certificate in the file is trusted for itself, whether or not it is marked as an authority (as
+    /// `openssl req -x509` does): a server that presents this certificate and has its key is trusted for the names in
+    /// the certificate's `subjectAltName`, while the certificate is valid. A certificate that may not sign others (by
+    /// its basic constraints or key usage) is not treated as an authority.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca.push(Pem::File(path.into()));
@@ -123,9 +123,9 @@ impl Tls {
         self
     }
 
-    /// The protocols to offer, the preferred ones first ([RFC 7301](https://www.rfc-editor.org/rfc/rfc7301)), such
-    /// as `http/1.1`. Default: none, nothing is negotiated. A server that chooses another one is refused.
-    /// [`TlsInfo::alpn`](crate::TlsInfo::alpn) tells the choice of a server of TLS 1.2.
+    /// The protocols to offer, the preferred ones first ([RFC 7301](https://www.rfc-editor.org/rfc/rfc7301)), such as
+    /// `http/1.1`. Default: none, nothing is negotiated. The connection fails if the server chooses another one.
+    /// [`TlsInfo::alpn`](crate::TlsInfo::alpn) reports the choice only with TLS 1.2.
     #[must_use]
     pub fn alpn<I>(mut self, protocols: I) -> Self
     where
@@ -210,16 +210,16 @@ impl ServerTls {
         Self { chain, key, client_ca: Vec::new(), client_may_be_anonymous: false, versions }
     }
 
-    /// Demands a certificate of each client, signed by one of the authorities in this PEM file, or one of the self-signed
-    /// ones in it, each for exactly itself as with [`Tls::ca_file`]. Default: none is asked for. What a client showed is in [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates).
+    /// Demands a certificate of each client: one signed by an authority in this PEM file, or a self-signed certificate
+    /// that is itself in the file, as with [`Tls::ca_file`]. Default: no certificate is requested. The client's
+    /// certificates are in [`TlsInfo::client_certificates`](crate::TlsInfo::client_certificates).
     #[must_use]
     pub fn client_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.client_ca.push(Pem::File(path.into()));
         self
     }
 
-    /// Demands a certificate of each client that is trusted because of this PEM text; otherwise as
-    /// [`client_ca_file`](Self::client_ca_file).
+    /// Demands a certificate of each client, like [`client_ca_file`](Self::client_ca_file), with the PEM text itself.
     #[must_use]
     pub fn client_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.client_ca.push(Pem::Text(pem.into()));

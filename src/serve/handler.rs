@@ -74,7 +74,7 @@ pub trait Handler: Send {
     ///
     /// # Errors
     ///
-    /// The answer that the client gets instead. If this panics, it gets 500.
+    /// The answer that the client gets instead. After a panic the client gets 500.
     fn prepare(&mut self, request: &Request) -> impl Future<Output = Result<(), Reply>> + Send {
         let _ = request;
         async { Ok(()) }
@@ -119,12 +119,13 @@ pub trait Handler: Send {
     }
 }
 
-/// As [`serve`](crate::serve), but with callbacks: `make` gives a [`Handler`] for each client, once its request is there.
-/// What [`Server::accept`] refuses or its [hook](Server::set_proxy_handshake) answers does not come to the handler.
+/// Like [`serve`](crate::serve), with callbacks: `make` returns a [`Handler`] for each client whose request has
+/// arrived. Requests that [`Server::accept`] refuses or that its [hook](Server::set_proxy_handshake) answers do not
+/// reach a handler.
 ///
 /// # Errors
 ///
-/// As [`Server::incoming`], once the handlers that were running are done.
+/// The same as [`Server::incoming`], after the running handlers are done.
 ///
 /// # Cancel safety
 ///
@@ -157,7 +158,7 @@ async fn admit<H: Handler>(
     let Some((upgrade, accept)) = server.admit(connecting).await? else {
         return Ok(None);
     };
-    // In a box, as all that follows is rarely waited for.
+    // Boxed, because this is short compared to the life of the connection.
     let prepared = Box::pin(decide_later(prepare(&upgrade, accept, make))).await;
     match prepared {
         Ok((handler, accept)) => {
@@ -171,14 +172,14 @@ async fn admit<H: Handler>(
     }
 }
 
-/// A handler that lets the client in, and how it does.
+/// Returns a handler that accepts the client, and its settings for the connection.
 async fn prepare<H: Handler>(
     upgrade: &Upgrade,
     mut accept: Accept,
     make: &impl Fn() -> H,
 ) -> Result<(H, Accept), Reply> {
     let mut handler = make();
-    // What is wrong with the request is found again, and answered, in the end.
+    // A fault in the request is found again, and answered, at the end.
     if upgrade.check().is_ok() {
         let offered: Vec<_> = upgrade.request().subprotocols().collect();
         if !offered.is_empty()
@@ -202,7 +203,7 @@ async fn converse<H: Handler>(
     // Most often the connection is closed already.
     let _ = write.close_with(code, "").await;
     let said = read.close_frames().received;
-    // It is over, however long the last callbacks take.
+    // Closes the connection before the last callbacks, which may take long.
     drop((read, write));
     let ended = listened.unwrap_or(Ok(()));
     if let Err(error) = &ended {

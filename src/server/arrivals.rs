@@ -55,18 +55,18 @@ pub(super) struct Arrivals {
 struct Queue {
     /// None: the server is closed.
     places: Vec<Place>,
-    /// The place that is asked first.
+    /// The index of the place to ask first.
     turn: usize,
-    /// How many were accepted since others had their turn.
+    /// The number of clients accepted since other futures had their turn.
     in_a_row: u32,
 }
 
-/// A listener, and what became of the last attempt to accept from it. A failure of one does not hold up the others.
+/// A listener and the state of accepting from it. A failure of one listener does not hold up the others.
 struct Place {
     listener: Arc<Listener>,
     /// How long the next pause will be.
     pause: Duration,
-    /// Nothing is accepted here before.
+    /// No connection is accepted here before this time.
     paused_until: Option<Instant>,
 }
 
@@ -76,15 +76,15 @@ enum Next {
     /// It is the turn of others.
     Enough,
     Closed,
-    /// One of the sockets does not listen any more; others do.
+    /// A socket has stopped listening; others still listen.
     GivenUp(io::Error),
-    /// The last of the sockets does not listen any more.
+    /// The last socket has stopped listening.
     Failed(io::Error),
-    /// A place accepts no connection for now.
+    /// A place cannot accept a connection for now.
     Refused(io::Error),
     /// There is no seat.
     Full,
-    /// No client has arrived at these places. Others are to be asked at this time.
+    /// No client has arrived at these places. The paused places are to be asked at this time.
     Idle(Vec<Arc<Listener>>, Option<Instant>),
 }
 
@@ -170,8 +170,8 @@ impl Arrivals {
             queue.turn = (queue.turn + 1) % count;
             let Some(place) = queue.places.get_mut(queue.turn) else { continue };
             match place.paused_until {
-                // A connection that has ended since may have left what was missing, but most often another has it by
-                // now: to ask each time would make the pause none.
+                // A connection that has ended since may have freed what was missing, but usually another has taken it
+                // by now. Asking each time would make the pause useless.
                 Some(until) if now() < until => {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     continue;
@@ -220,8 +220,7 @@ impl Place {
     }
 }
 
-/// Accepts a client that has arrived. Errors of the network that belong to one connection, which some systems report
-/// here, are passed over.
+/// Accepts a client that has arrived. Skips network errors of a single connection, which some systems report here.
 fn accept(listener: &Listener) -> io::Result<io::Result<Connected>> {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
@@ -260,9 +259,9 @@ pub(super) async fn give_way() {
     .await;
 }
 
-/// Waits until something may have changed: a client has come, `until` has come, or the caller was woken for another reason. Whoever was
-/// woken looks: the reactor is asked to wake the task, but not believed when it says that nothing has come, since it
-/// does not count what it hears in the round in which it was asked.
+/// Waits until a client may have arrived, until `until`, or until the caller is woken for another reason. After every
+/// wake-up the caller tries to accept: the reactor's readiness is only used for the wake-up, because it misses events
+/// of the round in which it was asked.
 async fn idle(listeners: &[Arc<Listener>], alarm: &mut Alarm, until: Option<Instant>, caller: &Caller<'_>) {
     let mut arrivals: Vec<_> = listeners.iter().map(|listener| listener.arrival()).collect();
     let mut asked = false;

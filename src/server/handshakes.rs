@@ -1,4 +1,4 @@
-//! The handshakes that [`Server::accept`](super::Server::accept) does side by side.
+//! The handshakes that [`Server::accept`](super::Server::accept) performs side by side.
 
 use std::{
     future::poll_fn,
@@ -23,8 +23,8 @@ use super::{
     listening::{Connecting, Connection, Shared},
 };
 
-/// One set of tasks for all callers of `accept`: each caller that is polled polls the whole set. So no caller depends on
-/// another one being polled, and dropping a caller drops no task.
+/// The set of tasks that all callers of `accept` share. Each caller that is polled polls the whole set, so no caller
+/// depends on another one being polled, and dropping a caller drops no task.
 pub(super) struct Handshakes {
     tasks: Mutex<Place>,
     callers: Arc<Callers>,
@@ -32,11 +32,11 @@ pub(super) struct Handshakes {
     waker: Waker,
 }
 
-/// Where the tasks are while no caller polls them. They are taken out for that, since what they call, such as the hook,
-/// must not run under a lock.
+/// The place of the tasks while no caller polls them. A caller takes them out to poll them, because the code that they
+/// call, such as the hook, must not run under a lock.
 struct Place {
     tasks: Option<Tasks>,
-    /// A caller has looked for them while they were away.
+    /// `true` if a caller has looked for the tasks while another had them.
     missed: bool,
 }
 
@@ -45,18 +45,18 @@ struct Tasks {
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Held by the task that waits for the next client.
     waiting: Weak<()>,
-    /// How many tasks were done since other futures had their turn.
+    /// The number of tasks done since other futures had their turn.
     in_a_row: u32,
 }
 
-/// How a task has ended.
+/// The result of a task.
 enum Done {
     Arrived(Result<Option<Connecting>, Error>),
-    /// Connected, if the client was accepted.
+    /// The connection, if the client was accepted.
     Answered(Option<Box<Connection>>),
 }
 
-/// The tasks in the hands of one caller, or none if another caller has them. Dropped, it puts them back.
+/// The tasks while one caller polls them, or `None` if another caller has them. Dropping this puts them back.
 struct Turn<'a> {
     handshakes: &'a Handshakes,
     shared: &'a Shared,
@@ -73,11 +73,11 @@ impl Default for Handshakes {
 }
 
 impl Handshakes {
-    /// The next connection whose handshake is done. `None`: the server is closed.
+    /// Waits for the next connection whose handshake is done. Returns `None` if the server is closed.
     pub(super) async fn next(&self, shared: &Arc<Shared>) -> Result<Option<Connection>, Error> {
         let caller = self.callers.enter();
         poll_fn(|cx| {
-            // Before looking for the tasks, so that no wake-up is missed.
+            // Registered before looking for the tasks, so that no wake-up is missed.
             caller.register(cx.waker());
             let mut turn = self.take(shared);
             match &mut turn.tasks {
@@ -97,7 +97,7 @@ impl Handshakes {
         Turn { handshakes: self, shared, tasks }
     }
 
-    /// The server is closed: drops all tasks, unless a caller has them, which then does so.
+    /// Drops all tasks because the server is closed. If a caller has them, that caller drops them.
     pub(super) fn close(&self) {
         let tasks = lock(&self.tasks).tasks.take();
         drop(tasks);

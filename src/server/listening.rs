@@ -107,9 +107,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]: none of the sockets listens any more; from then on the server is closed. Every other failure to
-    /// accept goes to [`ServerOptions::on_failure`] only: a socket that has stopped listening is given up while others
-    /// listen, and where accepting fails for another reason it is tried again after a pause, from 5 ms to one second.
+    /// [`Error::Io`]: no socket listens any more; the server is closed from then on. Every other failure to accept goes
+    /// to [`ServerOptions::on_failure`] only. A socket that has stopped listening is given up while others listen;
+    /// after another failure, accepting is retried after a pause of 5 ms to one second.
     ///
     /// # Cancel safety
     ///
@@ -151,12 +151,12 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// As [`incoming`](Self::incoming).
+    /// The same as [`incoming`](Self::incoming).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no client: handshakes that have begun go on when this is called again. Any number of
-    /// tasks can call it at once: each call that is polled does the handshakes of all, so none depends on another.
+    /// Dropping the future loses no client: handshakes that have begun go on in the next call. Any number of tasks can
+    /// call this at once: each call that is polled performs the handshakes of all, so no call depends on another.
     pub async fn accept(&self) -> Result<Option<Connection>, Error> {
         self.handshakes.next(&self.shared).await
     }
@@ -175,9 +175,9 @@ impl Server {
         Deadline::after(timeout).within_phase(Phase::Call, pin!(self.accept())).await
     }
 
-    /// Sees each request that [`accept`](Self::accept) is about to accept, and how it will be; may change both, or give
-    /// a plain HTTP answer instead. It replaces the hook that was there before. If it panics, its client gets 500, and
-    /// others are not affected. Name and place are those of the old tarantool server.
+    /// Sets a hook that sees each request that [`accept`](Self::accept) is about to accept, with its settings. The hook
+    /// may change both, or return a plain HTTP answer instead. It replaces an earlier hook. If it panics, its client
+    /// gets 500, and others are not affected. Name and place are those of the old tarantool server.
     ///
     /// # Examples
     ///
@@ -226,8 +226,8 @@ impl Server {
         self.shared.arrivals.connections()
     }
 
-    /// The request of a client that [`accept`](Self::accept) would be about to accept, and how. `None`: it got another
-    /// answer, or there is none to give.
+    /// Returns the request of a client that [`accept`](Self::accept) would accept, with its settings. Returns `None` if
+    /// the client got another answer or cannot be answered.
     pub(crate) async fn admit(&self, connecting: Connecting) -> Result<Option<(Upgrade, Accept)>, Error> {
         let Connecting { listener, future, .. } = connecting;
         match future.await {
@@ -236,7 +236,7 @@ impl Server {
         }
     }
 
-    /// Ends one of the sockets, as if the system had: accepting from it fails from now on.
+    /// Makes accepting from one of the sockets fail from now on, as if the system had ended it.
     #[cfg(test)]
     pub(crate) fn break_listener(&self, index: usize) {
         if let Some(listener) = self.shared.arrivals.listeners().get(index) {
@@ -291,7 +291,7 @@ impl Shared {
         }
     }
 
-    /// What the address and the hook make of a request. `None`: they have answered.
+    /// Lets the address and the hook decide on a request. Returns `None` if they have answered it.
     async fn admit(
         &self,
         mut upgrade: Upgrade,
@@ -316,12 +316,12 @@ impl Shared {
     }
 }
 
-/// Runs code of the caller that decides on a request. If it panics, the answer is that the server is at fault.
+/// Runs code of the caller that decides on a request. If it panics, the answer is 500.
 fn decide<T>(decide: impl FnOnce() -> Result<T, Reply>) -> Result<T, Reply> {
     catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| Err(Reply::at_fault()))
 }
 
-/// The same for code that waits.
+/// Runs asynchronous code of the caller that decides on a request. If it panics, the answer is 500.
 pub(crate) async fn decide_later<T>(decide: impl Future<Output = Result<T, Reply>>) -> Result<T, Reply> {
     AssertUnwindSafe(decide).catch_unwind().await.unwrap_or_else(|_| Err(Reply::at_fault()))
 }

@@ -67,7 +67,7 @@ pub struct Upgrade<R = SocketReader, W = SocketWriter> {
     answered: bool,
 }
 
-/// What holds for a connection, and its subprotocol.
+/// The settings of a connection, and its subprotocol.
 pub(super) type Agreed = (Settings, Option<String>);
 
 impl<R, W> Upgrade<R, W> {
@@ -138,7 +138,7 @@ where
         })
     }
 
-    /// The connection, once the answer is out.
+    /// Makes the connection after the answer was sent.
     pub(super) fn open(self, (settings, subprotocol): Agreed) -> (Request, IoRead<R, W>, IoWrite<W>) {
         let Self { read, write, mut request, leftover, .. } = self;
         if let Some(socket) = request.socket() {

@@ -10,23 +10,23 @@ const MIN_CHARGE: u64 = 64;
 
 /// The state of the message that is coming in, or going out.
 ///
-/// Where violations are only reported, a frame that belongs to no message changes the state too: afterwards no part of
-/// one message may be taken for a part of another.
+/// If violations are only reported, a frame that belongs to no message changes the state too, so that a part of one
+/// message is never taken for a part of another.
 ///
 /// - A whole message in the middle of another is reported, and the other goes on. If a second one follows directly, the
 ///   peer has given the other up: from then on whole messages are taken, and the state is *doubtful*.
 /// - The first fragment of a message in the middle of another is reported. Which of the two a continuation belongs to
 ///   is *doubtful*.
-/// - While that is so, first fragments and continuations are reported, up to the last fragment of a message, and so is a
-///   whole message that does not directly follow another.
+/// - In the doubtful state, first fragments and continuations are reported, up to the last fragment of a message. A
+///   whole message that does not directly follow another is reported too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fragments {
     max_message_len: u64,
     charged: u64,
     open: bool,
-    /// The last frame was a whole message in the middle of another one.
+    /// `true` if the last frame was a whole message in the middle of another one.
     interrupted: bool,
-    /// Messages were begun and not ended, and it is not known which one the next continuation belongs to.
+    /// `true` if several messages are unfinished, so that the next continuation may belong to any of them.
     doubtful: bool,
     text: bool,
     /// Whether the message comes compressed, so that headers do not say how long it is.
@@ -59,7 +59,7 @@ impl Fragments {
         self.open
     }
 
-    /// Whether no message has been begun and not ended.
+    /// Returns whether no message is unfinished.
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         !self.open && !self.doubtful
@@ -70,7 +70,7 @@ impl Fragments {
         self.text
     }
 
-    /// Whether the message, open or the last one, is compressed.
+    /// Returns whether the open message, or the last one, is compressed.
     pub(crate) fn is_compressed(&self) -> bool {
         self.compressed
     }
@@ -81,7 +81,7 @@ impl Fragments {
         self.utf8 = Utf8::default();
     }
 
-    /// The open message gets no more fragments that could be told from those of others.
+    /// Gives up the open message: its fragments can no longer be told from those of others.
     fn give_up(&mut self) {
         self.open = false;
         self.interrupted = false;
@@ -89,8 +89,8 @@ impl Fragments {
         self.skip_text();
     }
 
-    /// The header of a frame that is not a control frame; `compressed`: it begins a compressed message. After an error
-    /// the frame is no part of a message.
+    /// Takes the header of a data frame; `compressed`: it begins a compressed message. After an error the frame is not
+    /// part of a message.
     pub(crate) fn on_frame(&mut self, header: &Header, compressed: bool) -> Result<(), ProtocolError> {
         match header.opcode() {
             Opcode::CONTINUATION if !self.open => {
@@ -132,7 +132,7 @@ impl Fragments {
         Ok(())
     }
 
-    /// A frame that begins a message.
+    /// Takes a frame that begins a message.
     fn on_first(&mut self, header: &Header) -> Result<(), ProtocolError> {
         if self.is_closed() {
             return Ok(());
@@ -174,7 +174,7 @@ impl Fragments {
         if fin && std::mem::take(&mut self.text) { self.utf8.finish() } else { Ok(()) }
     }
 
-    /// The same where text is not checked.
+    /// Ends a frame whose text is not checked.
     pub(crate) fn end_frame(&mut self, fin: bool) {
         self.open &= !fin;
     }

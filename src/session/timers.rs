@@ -27,15 +27,15 @@ const WORTH_MARKING: u64 = 1 << 10;
 /// A wall clock that runs this much ahead of the monotonic one says that the machine was suspended.
 const MIN_SUSPENSION: Duration = Duration::from_secs(1);
 
-/// The deadlines that have passed.
+/// The events whose deadlines have passed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     /// A heartbeat must be sent: a Ping (`true`) or a Pong.
     pub(crate) beat: Option<bool>,
     /// The peer has given no sign of life in time, unless the transport holds bytes that the reader has not read yet.
     pub(crate) silence: bool,
-    /// No task has looked for input in that time, and if the transport is full, it has been so for as long. A writer that
-    /// is blocked must not wait for the reader's judgement.
+    /// No task has looked for input in that time, and the transport, if it is full, has been full for as long. A
+    /// blocked writer must not wait for the reader's judgement.
     pub(crate) stuck: bool,
     /// The machine was suspended, or no half was polled. An earlier `silence` is withdrawn.
     pub(crate) rested: bool,
@@ -45,28 +45,29 @@ pub(crate) struct Due {
     pub(crate) close: bool,
 }
 
-/// What has gone through the connection so far.
+/// Counts of the connection so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traffic {
     /// Bytes from the peer.
     pub(crate) received: u64,
     /// Bytes that the transport has taken.
     pub(crate) written: u64,
-    /// The position of the last Ping whose Pong has come, in bytes written before it.
+    /// The position of the last answered Ping: the bytes written before it.
     pub(crate) answered: u64,
-    /// How often the reader has found no input.
+    /// The number of times that the reader has found no input.
     pub(crate) looks: u64,
 }
 
 impl Traffic {
-    /// The time in which a slow peer reads what was handed over since the last answered Ping.
+    /// Returns the time in which a slow peer reads the bytes written since the last answered Ping.
     fn allowance(self) -> Duration {
         let unanswered = self.written.saturating_sub(self.answered).min(MAX_UNANSWERED);
         Duration::from_micros(unanswered * 1_000_000 / SLOWEST)
     }
 }
 
-/// The payload of a Ping, before which `position` bytes were accepted, of which the peer has read `answered` for sure.
+/// Makes the payload of a Ping. `position` bytes were accepted before it, and the peer is known to have read `answered`
+/// of them.
 pub(crate) fn mark(position: u64, answered: u64) -> Vec<u8> {
     if position.saturating_sub(answered) < WORTH_MARKING {
         return Vec::new();
@@ -74,7 +75,7 @@ pub(crate) fn mark(position: u64, answered: u64) -> Vec<u8> {
     [MARK, &position.to_be_bytes()].concat()
 }
 
-/// The position in the payload of a Pong, if it answers one of those Pings.
+/// Returns the position in the payload of a Pong, if it answers such a Ping.
 pub(crate) fn parse_mark(payload: &[u8]) -> Option<u64> {
     payload.strip_prefix(MARK)?.try_into().ok().map(u64::from_be_bytes)
 }
@@ -87,9 +88,9 @@ pub(crate) struct Timers {
     next_beat: Option<Instant>,
     /// The transport has taken the last heartbeat once it has taken this many bytes.
     beat_end: u64,
-    /// How far the wall clock was ahead of the monotonic one at the last call.
+    /// The lead of the wall clock over the monotonic clock at the last call.
     ahead: Duration,
-    /// How many bytes had been received when the peer was last given another interval.
+    /// The number of bytes received when the peer last got one more interval.
     rested: Option<u64>,
     /// In a box, since most of the time there is none.
     awaited: Option<Box<Awaited>>,
@@ -99,21 +100,22 @@ pub(crate) struct Timers {
 /// A Ping after which nothing has come.
 #[derive(Debug)]
 struct Awaited {
-    /// When it was due, or the transport last took bytes after it had been full. Its last byte is taken at one of these.
+    /// The time when the Ping was due, or when a full transport last took bytes, whichever is later. The last byte of
+    /// the Ping goes out at one of these times.
     since: Instant,
-    /// When the transport last became full, if it did so after the Ping was due.
+    /// The time when the transport last became full, if that was after the Ping was due.
     full_since: Instant,
-    /// The peer is not judged earlier, whatever the limit.
+    /// The earliest time to judge the peer, whatever the limit.
     not_before: Instant,
-    /// When to look again.
+    /// The time to check again.
     at: Option<Instant>,
     /// How many bytes had been received when the Ping was due.
     received: u64,
-    /// How often the reader had found no input when the Ping was due, or when it was last told.
+    /// [`Traffic::looks`] when the Ping was due, or when the reader was last told.
     looks: u64,
-    /// Whether the Ping has been buffered, or an earlier one waits in the buffer.
+    /// `true` if the Ping was buffered, or an earlier one waits in the buffer.
     placed: bool,
-    /// Whether the reader has been told of the silence.
+    /// `true` if the reader was told of the silence.
     told: bool,
 }
 
@@ -138,8 +140,8 @@ impl Timers {
         self.heartbeat.is_some()
     }
 
-    /// The closing handshake has begun, and must be over by then, unless a deadline was set before. `None`: it may take
-    /// for ever. No heartbeat is sent any more, so that no peer is judged by one.
+    /// Begins the closing handshake, which must end by `deadline` unless an earlier call set one. `None`: no limit.
+    /// Heartbeats stop, so that the peer is not judged by one.
     pub(crate) fn close_by(&mut self, deadline: Option<Instant>) {
         self.close_at = self.close_at.or(deadline);
         self.heartbeat = None;
@@ -156,7 +158,7 @@ impl Timers {
         self.awaited.as_ref().is_some_and(|awaited| !awaited.placed)
     }
 
-    /// A heartbeat has been buffered. The transport has taken it once it has taken `end` bytes.
+    /// Notes that a heartbeat was buffered. The transport has taken it once it has taken `end` bytes.
     pub(crate) fn on_beat(&mut self, end: u64) {
         self.beat_end = end;
         if let Some(awaited) = &mut self.awaited {
@@ -164,12 +166,12 @@ impl Timers {
         }
     }
 
-    /// Whether a Ping is awaited.
+    /// Returns whether a Ping is awaited.
     pub(crate) fn is_waiting(&self) -> bool {
         self.awaited.is_some()
     }
 
-    /// The transport had been full and has taken bytes: the peer lives, or the Ping has gone out.
+    /// Notes that a full transport has taken bytes: the peer is alive, or the Ping has gone out.
     pub(crate) fn on_progress(&mut self, now: Instant) {
         if let Some(awaited) = &mut self.awaited {
             awaited.since = now;
@@ -177,15 +179,15 @@ impl Timers {
         }
     }
 
-    /// The transport was not full and is so now.
+    /// Notes that the transport has become full.
     pub(crate) fn on_full(&mut self, now: Instant) {
         if let Some(awaited) = &mut self.awaited {
             awaited.full_since = now;
         }
     }
 
-    /// The deadlines that have passed by `now`, where the wall clock is `ahead` of the monotonic one by some constant
-    /// unless the machine was suspended or the wall clock set.
+    /// Returns the events due by `now`. `ahead` is the lead of the wall clock over the monotonic clock. It only changes
+    /// when the machine was suspended or the wall clock was set.
     pub(crate) fn due(&mut self, now: Instant, ahead: Duration, traffic: Traffic) -> Due {
         let mut due =
             Due { close: self.close_at.take_if(|deadline| *deadline <= now).is_some(), ..Due::default() };
@@ -208,7 +210,7 @@ impl Timers {
         self.ahead = ahead;
         if self.next_beat.is_some_and(|next| next <= now) {
             self.next_beat = now.checked_add(every);
-            // Where an earlier one has not gone out yet, that one is enough.
+            // An earlier heartbeat that has not gone out yet is enough.
             let waits = traffic.written < self.beat_end;
             due.beat = (!waits).then_some(timeout.is_some());
             if let Some(limit) = timeout
@@ -233,9 +235,9 @@ impl Timers {
         due
     }
 
-    /// Forgets the Ping if its peer was heard. Otherwise returns whether its deadline was noticed so late that the
-    /// peer cannot be blamed for the silence: the machine was suspended, or no half was polled. The latter is an excuse
-    /// only once until the peer is heard, so that a program that is busy most of the time finds a dead peer too.
+    /// Forgets the Ping if the peer was heard. Otherwise returns whether its deadline was noticed too late to blame the
+    /// peer: the machine was suspended, or no half was polled. The second excuse counts only once until the peer is
+    /// heard, so that a busy program finds a dead peer too.
     fn is_late(&mut self, now: Instant, ahead: Duration, limit: Duration, traffic: Traffic) -> bool {
         self.awaited.take_if(|awaited| awaited.received != traffic.received);
         if ahead.saturating_sub(self.ahead) > MIN_SUSPENSION.max(limit / 2) {
@@ -248,7 +250,7 @@ impl Timers {
         noticed.is_some_and(|late| late > limit / 2) && self.rested != Some(traffic.received)
     }
 
-    /// When to look again.
+    /// The time to check again.
     pub(crate) fn next(&self) -> Option<Instant> {
         let awaited = self.awaited.as_ref().and_then(|awaited| awaited.at);
         [self.close_at, self.next_beat, awaited].into_iter().flatten().min()
@@ -256,7 +258,7 @@ impl Timers {
 }
 
 impl Awaited {
-    /// When the peer is dead, if there is no sign of life until then.
+    /// Returns the time at which the peer is dead unless it gives a sign of life before.
     fn deadline(&self, limit: Duration, traffic: Traffic) -> Option<Instant> {
         self.silent_since(self.since, limit, traffic)
     }
@@ -277,11 +279,12 @@ impl Awaited {
         self.told = true;
         self.at = now.checked_add(limit);
         if self.looks != traffic.looks {
-            // A task reads, or did. It is told now, and has as long again to judge.
+            // A task reads, or did. It is told now and has another limit to judge.
             self.looks = traffic.looks;
             return (true, false);
         }
-        // No task reads, though the reader was woken a whole limit ago. The peer takes nothing since the transport is full.
+        // No task reads, although the reader was woken a whole limit ago. The peer has taken nothing since the
+        // transport became full.
         let blocked = self.silent_since(self.since.max(self.full_since), limit, traffic);
         let stuck = blocked.is_some_and(|blocked| blocked <= now);
         if !stuck {
@@ -382,7 +385,7 @@ mod tests {
             (128 << 10, 0, 1_000),
             (9 * MIB, MIB, 64_000),
             (100 * MIB, 0, 64_000),
-            // A peer that makes positions up.
+            // A peer that invents positions.
             (MIB, u64::MAX, 0),
         ] {
             let (mut timers, start) = start(Heartbeat::ping(10 * S));
@@ -414,7 +417,7 @@ mod tests {
         let looked = |looks| Traffic { looks, ..Traffic::default() };
         for (looks, due) in [
             ([5, 5, 5], [(false, false), (true, true), (true, true)]),
-            // A task reads, or did: it has as long again to judge.
+            // A task reads, or did: it has another limit to judge.
             ([5, 6, 6], [(false, false), (true, false), (true, true)]),
             ([5, 6, 7], [(false, false), (true, false), (true, false)]),
         ] {
@@ -482,7 +485,7 @@ mod tests {
 
     #[test]
     fn no_peer_is_judged_before_one_interval_after_a_suspension() {
-        // The monotonic clock stood still, the wall clock did not. A Ping is awaited, is not, or its limit has passed.
+        // The monotonic clock stood still while the wall clock ran on: with a Ping awaited, with none, after its limit.
         for passed in [12, 5, 14] {
             let (mut timers, start) = start(Heartbeat::ping(10 * S).timeout(4 * S));
             for second in [10, 14].into_iter().filter(|second| *second <= passed) {
@@ -519,7 +522,7 @@ mod tests {
         let (mut timers, start) = start(Heartbeat::ping(10 * S));
         assert_eq!(timers.due(start + 10 * S, S, heard(0)).beat, Some(true));
         timers.on_beat(100);
-        // Heard, but its first Ping does not go out.
+        // The peer was heard, but its first Ping does not go out.
         let mut silent = None;
         while let Some(now) = timers.next().filter(|_| silent.is_none()) {
             let due = timers.due(now, S, Traffic { received: 1, written: 99, ..Traffic::default() });

@@ -40,13 +40,13 @@ impl From<Message> for Outgoing {
     }
 }
 
-/// What one clone of [`Write`](crate::Write) has for itself.
+/// The state of one clone of [`Write`](crate::Write).
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(super) id: usize,
     pub(super) rules: Outbound,
     pub(super) seat: Seat,
-    /// Whether messages that it begins from now on are compressed.
+    /// `true` if messages that it begins from now on are compressed.
     pub(crate) compress: bool,
 }
 
@@ -111,7 +111,7 @@ impl<K: Outlet> Shared<K> {
         self.accept_other(sending, after, sender, message)
     }
 
-    /// Notes a control frame that is going out. If it is a Ping, its Pong may answer those that are waited for.
+    /// Notes a control frame that goes out. If it is a Ping, its Pong may answer awaited Pings.
     #[cold]
     pub(super) fn enter_ping(&self, after: &mut After<K>, message: &Message) {
         if message.opcode != Opcode::PING {
@@ -129,7 +129,7 @@ impl<K: Outlet> Shared<K> {
     /// Whether all that happens where this frame is accepted is that it comes behind what is buffered.
     #[inline]
     fn is_addition(&self, sending: &Sending<K>, id: usize, message: &Message) -> bool {
-        // No frame waits while no message is open.
+        // Frames only wait while a message is open.
         let passes =
             sending.open.is_none() || (sending.waiting.is_empty() && !sending.must_wait(id, message));
         passes && message.opcode != Opcode::CLOSE && !self.is_raw()
@@ -168,7 +168,7 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
-    /// Whether the message that begins now, if one does, is compressed.
+    /// Sets whether the message that begins with this frame, if one does, is compressed.
     #[inline]
     fn choose_compression(&self, sending: &mut Sending<K>, compress: bool) {
         if self.compressing.is_some()
@@ -250,9 +250,9 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
-    /// Makes an attempt. Where that has to wait, parks the writer and makes another: what the first one waited for may
-    /// have happened before the writer was in the list. It is not put there under the lock, since wakers are the
-    /// caller's.
+    /// Makes an attempt. If it must wait, parks the writer and makes a second attempt, because the awaited event may
+    /// have happened before the writer was in the list. Parking happens without the lock, because wakers are the
+    /// caller's code.
     #[inline]
     fn poll<T>(
         &self,
@@ -281,7 +281,7 @@ impl<K: Outlet> Shared<K> {
         self.make_room(sending, after, id)
     }
 
-    /// Offers what is buffered to the transport, so that this writer may stage a frame.
+    /// Offers the buffered bytes to the transport, so that this writer may stage a frame.
     #[cold]
     fn make_room(
         &self,
@@ -291,11 +291,11 @@ impl<K: Outlet> Shared<K> {
     ) -> Poll<Result<(), Error>> {
         let drained = self.drain(sending, after, u64::MAX);
         if sending.is_ready(id, self.high_water) {
-            // There is room, even if not all that is buffered went out.
+            // There is room, even if some buffered bytes remain.
             return Poll::Ready(Ok(()));
         }
         ready!(drained)?;
-        // Its last frame waits for the end of another writer's message.
+        // The writer's last frame waits for the end of another writer's message.
         Poll::Pending
     }
 
@@ -371,10 +371,10 @@ impl<K: Outlet> Shared<K> {
         })
     }
 
-    /// Offers what is buffered to the transport once, so that a frame can be taken without waiting. Each time, also
-    /// where the transport has not said that it has room again: it may have some, and the thread that would say so may
-    /// wait for this one. No task has asked for that: a transport that takes nothing gets the waker that wakes all tasks
-    /// that wait, of which there may be none.
+    /// Offers the buffered bytes to the transport once, so that a frame can be taken without waiting. The transport is
+    /// polled even if it has not woken us since it was full: it may have room, and the thread that would wake us may be
+    /// waiting for this one. A transport that takes nothing gets the waker that wakes all waiting tasks, of which there
+    /// may be none.
     #[cold]
     fn try_room(
         &self,
@@ -403,8 +403,8 @@ impl<K: Outlet> Shared<K> {
         if sent.is_pending() { self.poll_send_parked(sender, outgoing, flush, cx) } else { sent }
     }
 
-    /// As [`poll`](Self::poll) does it, but with two calls, so that the first is compiled into its caller (measured:
-    /// 40 instructions).
+    /// Does the same as [`poll`](Self::poll), but with two calls, so that the first is inlined into its caller
+    /// (measured: 40 instructions fewer).
     #[cold]
     fn poll_send_parked(
         &self,
@@ -439,7 +439,7 @@ impl<K: Outlet> Shared<K> {
             sending.check_open()?;
             ready!(self.make_room(sending, after, sender.id))?;
         }
-        // Only now: what made room may also have placed the echo of a Close, which nothing may follow.
+        // Checked only now, because making room may also have queued the echo of a Close, which no frame may follow.
         self.check(sending, sender, message)?;
         if message.opcode == Opcode::CLOSE && sending.is_closed() {
             return Poll::Ready(Ok(0));
@@ -470,7 +470,7 @@ impl<K: Outlet> Shared<K> {
             if pong.is_none() {
                 sending.check_open()?;
                 ready!(self.poll_room(sending, after, sender.id))?;
-                // Again: what made room may also have placed the echo of a Close.
+                // Checked again, because making room may also have queued the echo of a Close.
                 sending.check_open()?;
                 let (payload, receiver, forgotten) = self.pings.register(clock::now())?;
                 if !forgotten.is_empty() {
@@ -489,13 +489,13 @@ impl<K: Outlet> Shared<K> {
         self.poll(sender, cx, |sending, after, sender| self.poll_flushed(sending, after, sender.id))
     }
 
-    /// Sends an empty Close, unless one was sent; in raw mode, where frames are the caller's, ends the transport. An
-    /// error where a frame of this writer was lost.
+    /// Sends an empty Close, unless one was sent; in raw mode, where frames are the caller's, ends the transport. Fails
+    /// if a frame of this writer was lost.
     pub(crate) fn poll_close(&self, sender: &mut Sender, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll(sender, cx, |sending, after, sender| {
             let closed = ready!(self.poll_closed(sending, after, sender));
             Poll::Ready(match closed {
-                // Closed is what was asked for.
+                // A closed connection is the requested result.
                 Ok(()) | Err(Error::Closed(_)) if !sending.has_failed() && sending.is_out(sender.id) => {
                     Ok(())
                 }
@@ -519,7 +519,7 @@ impl<K: Outlet> Shared<K> {
                 after.wake_writers = true;
             }
             let ended = self.drain(sending, after, u64::MAX);
-            // Not that nothing is accepted any more, which was asked for.
+            // The caller asked for the end, so `Closed` is not an error here.
             return ended.map_err(|error| sending.failed.clone().unwrap_or(error));
         }
         if sending.close_end.is_none() {

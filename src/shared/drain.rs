@@ -114,7 +114,7 @@ impl<K: Outlet> Shared<K> {
             Poll::Pending => {
                 sending.blocked_at = Some(wakes);
                 after.blocked = Some(wakes);
-                // One that has woken us at once only lets others go first.
+                // A transport that has woken us at once only yields to other tasks.
                 if sending.full.is_none() && self.signals.transport_wakes() == wakes {
                     self.on_full(sending);
                 }
@@ -145,7 +145,7 @@ impl<K: Outlet> Shared<K> {
         after.wake_writers = true;
     }
 
-    /// Does what is due by now. Each deadline that has passed moves on by at least a millisecond, so the loop ends.
+    /// Handles all events that are due. Each passed deadline moves on by at least a millisecond, so the loop ends.
     pub(super) fn on_time(&self, sending: &mut Sending<K>, after: &mut After<K>) {
         let mut cx = Context::from_waker(&self.timer_waker);
         while sending.outlet.is_some() {
@@ -167,7 +167,7 @@ impl<K: Outlet> Shared<K> {
                 after.wake_read = true;
             }
             if due.stuck && sending.failed.is_none() && sending.full.is_some() {
-                // No task reads, so no other will notice.
+                // No task reads, so none else would notice.
                 self.fail_writing(sending, after, Error::TimedOut(Phase::Heartbeat));
             }
             if due.close {
@@ -207,7 +207,7 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
-    /// The transport was not full and is so now.
+    /// Notes that the transport has become full.
     #[cold]
     fn on_full(&self, sending: &mut Sending<K>) {
         sending.full = Some(sending.taken());
@@ -216,7 +216,7 @@ impl<K: Outlet> Shared<K> {
         }
     }
 
-    /// The transport had been full, and was polled again.
+    /// Notes that a full transport was polled again.
     #[cold]
     fn on_full_polled(&self, sending: &mut Sending<K>, before: u64, has_room: bool) {
         let taken = sending.taken();

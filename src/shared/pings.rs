@@ -1,4 +1,4 @@
-//! Pings whose Pongs are waited for.
+//! Pings whose Pongs are awaited.
 
 use std::{
     collections::VecDeque,
@@ -13,18 +13,18 @@ use crate::{
     sync::{AtomicUsize, Mutex, Ordering, drop_all, isolate, lock},
 };
 
-/// How many Pings are kept for which no future waits. Beyond that the oldest of them are forgotten.
+/// The number of Pings kept for which no future waits. Beyond that the oldest are forgotten.
 const KEPT: usize = 256;
 
 /// The longest payload of a Ping (RFC 6455 §5.5). A longer one, which only `Checks::Off` lets pass, is not entered.
 const MAX_LEN: usize = 125;
 
-/// The Pings that went out since the first one of [`Write::ping`](crate::Write::ping) that is not answered yet.
+/// The Pings sent since the first unanswered one of [`Write::ping`](crate::Write::ping), that one included.
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
-    /// How many are entered, so that other Pings and Pongs cost no lock while none is.
+    /// The number of entered Pings. While it is zero, Pings and Pongs of others cost no lock.
     count: AtomicUsize,
-    /// In a box, because most connections never have one.
+    /// Boxed, because most connections never need it.
     table: Mutex<Option<Box<Table>>>,
 }
 
@@ -32,15 +32,15 @@ pub(crate) struct Pings {
 struct Table {
     /// The payload of the next own Ping: random at first, so that the peer cannot know it before it is sent.
     next: u128,
-    /// In the order of the wire.
+    /// The Pings in the order of the wire.
     sent: VecDeque<Sent>,
-    /// How many of them are own Pings.
+    /// The number of own Pings among them.
     own: usize,
-    /// At this length, those for which no future waits are counted.
+    /// The length of `sent` at which Pings for which no future waits are counted.
     limit: usize,
 }
 
-/// A Ping without a Pong.
+/// A Ping that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Sent {
     payload: Box<[u8]>,
@@ -67,7 +67,7 @@ impl Table {
         forgotten
     }
 
-    /// Forgets the oldest Pings for which no future waits, but for the latest of these.
+    /// Forgets the oldest Pings for which no future waits, and keeps the latest of them.
     fn forget_oldest(&mut self) -> Vec<Sent> {
         let unawaited = self.sent.iter().filter(|sent| !sent.is_awaited()).count();
         let mut excess = unawaited.saturating_sub(KEPT);
@@ -81,15 +81,15 @@ impl Table {
                 self.sent.push_back(sent);
             }
         }
-        // So that this costs a constant time per Ping, however many futures wait.
+        // Doubling keeps the cost per Ping constant, however many futures wait.
         self.limit = 2 * self.sent.len().max(KEPT);
         forgotten
     }
 }
 
 impl Pings {
-    /// Enters an own Ping: its payload, which no other Ping of this connection has, and the answer to come; also the
-    /// Pings that are forgotten for it, to be dropped outside of locks.
+    /// Enters an own Ping. Returns its payload, which no other Ping of this connection has, the receiver of the answer,
+    /// and the Pings forgotten for it, which must be dropped outside of locks.
     ///
     /// This and [`enter`](Self::enter) must be called in the order of the wire, before the Ping goes out.
     #[expect(clippy::type_complexity, reason = "three things, each named in the line above")]
@@ -110,7 +110,7 @@ impl Pings {
         Ok((payload, receiver, forgotten))
     }
 
-    /// Enters any other Ping, if an own one went out before it. Gives those that are forgotten for it.
+    /// Enters any other Ping, if an own one went out before it. Returns the Pings forgotten for it.
     pub(crate) fn enter(&self, payload: &[u8]) -> Vec<Sent> {
         let mut table = lock(&self.table);
         match &mut *table {
@@ -123,14 +123,13 @@ impl Pings {
         }
     }
 
-    /// Whether no own Ping waits for its Pong.
+    /// Returns whether no own Ping waits for its Pong.
     pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0
     }
 
-    /// A Pong has come. It answers the first Ping with its payload and those before it: a peer "MAY elect to send a
-    /// Pong frame for only the most recently processed Ping frame" (RFC 6455 §5.5.3). Says whether that was an own
-    /// Ping.
+    /// Takes a Pong. It answers the first Ping with its payload and those before it: a peer "MAY elect to send a Pong
+    /// frame for only the most recently processed Ping frame" (RFC 6455 §5.5.3). Returns whether that was an own Ping.
     pub(crate) fn on_pong(&self, payload: &[u8], now: Instant) -> bool {
         let answered: Vec<Sent> = {
             let mut table = lock(&self.table);
@@ -141,7 +140,7 @@ impl Pings {
             let answered: Vec<Sent> = table.sent.drain(..=found).collect();
             table.own -= answered.iter().filter(|sent| sent.own.is_some()).count();
             if table.own == 0 {
-                // Those that are left hold no sender, so that dropping them runs nothing of the caller.
+                // The remaining Pings hold no sender, so dropping them runs no code of the caller.
                 table.sent = VecDeque::new();
                 table.limit = 2 * KEPT;
             }

@@ -64,14 +64,14 @@ pub(crate) struct Signals {
 #[derive(Debug)]
 struct Table {
     read: Option<Waker>,
-    /// The writers that wait, in the order in which they began to.
+    /// The waiting writers, in the order in which they began to wait.
     writers: Slab<Waker>,
-    /// How often all writers were woken: the seats of earlier rounds are gone.
+    /// The number of times that all writers were woken. Seats of earlier rounds are gone.
     round: u64,
 }
 
 impl Table {
-    /// The waker in this seat, if it was not woken since.
+    /// Returns the waker in this seat, if it was not woken since.
     fn seated(&mut self, seat: &Seat) -> Option<&mut Waker> {
         if seat.round == self.round { self.writers.get_mut(seat.key) } else { None }
     }
@@ -79,12 +79,12 @@ impl Table {
 
 impl Default for Table {
     fn default() -> Self {
-        // No seat is of the first round before it is taken.
+        // Starts at 1, so that a default seat (round 0) is never current.
         Self { read: None, writers: Slab::new(), round: 1 }
     }
 }
 
-/// The place of one writer's waker in the table, so that nothing is searched for.
+/// The place of one writer's waker in the table, which avoids a search.
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     round: u64,
@@ -123,10 +123,10 @@ impl Signals {
         self.transport_wakes.load(Ordering::Acquire)
     }
 
-    /// The transport is going to be polled, until the guard is dropped. A wake-up from inside of that only counts,
-    /// since wakers must not run under the lock that the transport is under. One from another thread runs them: that
-    /// thread does not have the lock. Whoever polls is to wake everybody after the unlock where the count of wake-ups
-    /// has changed.
+    /// Marks that this thread polls the transport, until the guard is dropped. A wake-up by this thread during the poll
+    /// is only counted, because wakers must not run under the transport's lock. A wake-up by another thread, which does
+    /// not have the lock, runs the wakers. If the count has changed, the polling thread must wake all tasks after the
+    /// unlock.
     ///
     /// No order is needed: a thread always sees what it has stored itself.
     #[inline]
@@ -139,7 +139,7 @@ impl Signals {
     pub(crate) fn park_read(&self, waker: &Waker) -> u32 {
         let is_known = lock(&self.table).read.as_ref().is_some_and(|known| known.will_wake(waker));
         if !is_known {
-            // Cloned and dropped outside the lock: both run code of the executor.
+            // Wakers are cloned and dropped outside the lock, because both run code of the executor.
             let waker = waker.clone();
             let replaced = lock(&self.table).read.replace(waker);
             drop_all(replaced);
@@ -152,7 +152,7 @@ impl Signals {
         drop_all(waker);
     }
 
-    /// A writer is about to wait. It must look again afterwards whether it has to.
+    /// Parks a writer. Afterwards it must check again whether it has to wait.
     pub(crate) fn park_writer(&self, seat: &mut Seat, waker: &Waker) {
         let waker = waker.clone();
         let replaced = {
@@ -169,7 +169,7 @@ impl Signals {
         drop_all(replaced);
     }
 
-    /// A writer waits no longer.
+    /// Removes a writer that no longer waits.
     pub(crate) fn forget_writer(&self, seat: &Seat) {
         if seat.round == 0 {
             return;
@@ -204,7 +204,7 @@ impl Signals {
     }
 }
 
-/// The transport is being polled.
+/// The guard of a poll of the transport.
 pub(crate) struct Polling<'a>(&'a Signals);
 
 impl Drop for Polling<'_> {

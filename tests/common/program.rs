@@ -17,7 +17,7 @@ use crate::{
     wire::{self, CLOSE, Frame},
 };
 
-/// What a program has done.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Ran {
     /// `None` if a signal has ended it.
@@ -87,7 +87,7 @@ impl Program {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

@@ -95,7 +95,7 @@ impl Executor {
     }
 }
 
-/// Lets others go first so many times.
+/// Yields to other tasks this many times.
 pub(crate) async fn pause(mut times: usize) {
     poll_fn(|cx| {
         if times == 0 {

@@ -1,4 +1,4 @@
-//! What must hold at rest: on the wire, and for what was sent.
+//! The conditions that must hold at rest, on the wire and for the messages sent.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::common::wire;
 pub(crate) struct Wire {
     pub(crate) frames: u64,
     pub(crate) has_close: bool,
-    /// How many bytes of an incomplete frame are at the end.
+    /// The number of bytes of an incomplete frame at the end.
     pub(crate) left: usize,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn parse(bytes: &[u8], masked: bool, deflate: bool, raw: bool) -> Res
 /// Both directions: from the client, from the server.
 pub(crate) struct Wires<'a> {
     pub(crate) pipes: [&'a SharedPipe; 2],
-    /// Whose frames are ours: tungstenite's are not judged.
+    /// `true` for frames of this crate; those of tungstenite are not judged.
     pub(crate) ours: [bool; 2],
 }
 
@@ -88,7 +88,7 @@ impl Wires<'_> {
         parsed.map_err(|error| format!("side {side}: {error}"))
     }
 
-    /// Nothing is woken and nothing promised any more. `left`: the tasks that are not done.
+    /// Checks the state when no task will be woken any more. `left`: the unfinished tasks.
     pub(crate) fn judge_rest(&self, ledger: &Ledger, left: &[&str]) -> Result<(), String> {
         let settings = &ledger.settings;
         let gone = ledger.sides.iter().any(|side| side.reader_gone.get());

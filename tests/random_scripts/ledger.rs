@@ -1,4 +1,4 @@
-//! What was sent, what has arrived, and what has happened to the connection, as the tasks of a script tell it.
+//! The record that the tasks of a script keep: messages sent, messages received, events of the connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::{executor::Task, script::Settings, transport::WriteEnd};
 
-/// What is known about a message that was given to a writer.
+/// The record of a message that was given to a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Tried,
@@ -38,7 +38,7 @@ pub(crate) struct Empties {
     pub(crate) arrived: usize,
 }
 
-/// One end of the connection. What arrives is noted at the end that sent it.
+/// The record of one end of the connection. Received messages are noted at the end that sent them.
 #[derive(Default)]
 pub(crate) struct Side {
     /// Of each clone of the writer.

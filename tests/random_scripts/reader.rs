@@ -13,7 +13,7 @@ use super::{
 
 type Read = IoRead<ReadEnd, WriteEnd>;
 
-/// What one call gave.
+/// The result of one call.
 enum Item {
     Frame(Message),
     Whole(Data),

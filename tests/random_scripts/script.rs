@@ -1,4 +1,4 @@
-//! One script: settings drawn from a seed, two ends, their tasks, and what must hold when they rest.
+//! A script: settings drawn from a seed, two ends, their tasks, and the checks at rest.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,14 +23,14 @@ use super::{
     writer::writer,
 };
 
-/// Who is at the other end.
+/// The implementation at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Ours,
     Tungstenite,
 }
 
-/// What is drawn once for a script, so that things that exclude each other do not meet.
+/// The settings drawn once for a script, so that settings that exclude each other do not meet.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) checks: Checks,
@@ -155,7 +155,7 @@ pub(crate) fn length(rng: &mut Rng, settings: &Settings) -> usize {
     }
 }
 
-/// How much a script did.
+/// The amount of work that a script did.
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) operations: u64,

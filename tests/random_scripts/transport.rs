@@ -28,16 +28,16 @@ impl Promised {
     }
 }
 
-/// How a pipe behaves.
+/// The behaviour of a pipe.
 pub(crate) struct Manners {
     pub(crate) capacity: usize,
     /// The most bytes of one call.
     pub(crate) most: usize,
     /// In how many of 256 calls it is Pending without a reason.
     pub(crate) hesitates: u8,
-    /// Whether it looks at more than the first slice.
+    /// `true` if it takes more than the first slice.
     pub(crate) vectored: bool,
-    /// After so many bytes it fails, for the reader and for the writer.
+    /// The number of bytes after which it fails, for the reader and for the writer.
     pub(crate) read_fails_at: usize,
     pub(crate) write_fails_at: usize,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Manners {
 pub(crate) struct Pipe {
     manners: Manners,
     bytes: VecDeque<u8>,
-    /// All that was ever written.
+    /// All bytes written so far.
     pub(crate) written: Vec<u8>,
     taken: usize,
     ended: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Pipe {
     writer: Option<Waker>,
     rng: Rng,
     promised: Promised,
-    /// What the writer must not do and did.
+    /// The forbidden calls that the writer made.
     pub(crate) fault: Option<&'static str>,
 }
 
@@ -86,7 +86,7 @@ impl SharedPipe {
         self.change(|pipe| (pipe.killed, pipe.ended) = (true, true));
     }
 
-    /// All that was written behind the head of a handshake.
+    /// Returns all bytes written after the head of a handshake.
     pub(crate) fn frames(&self) -> Vec<u8> {
         let written = self.0.lock().unwrap().written.clone();
         if !written.starts_with(b"GET ") && !written.starts_with(b"HTTP") {
@@ -120,7 +120,7 @@ impl Pipe {
         true
     }
 
-    /// How much of what there is goes through now.
+    /// Draws the number of available bytes that pass now.
     fn part(&mut self, len: usize) -> usize {
         let len = len.min(self.manners.most);
         match self.rng.u8(0..6) {

@@ -25,7 +25,7 @@ struct Writer {
     deserted: bool,
 }
 
-/// One clone of the writer of this side, for so many operations.
+/// Runs one clone of this side's writer for this number of operations.
 pub(crate) fn writer(
     write: Write,
     ledger: Rc<Ledger>,
@@ -238,7 +238,7 @@ impl Writer {
                         Err(TryFeedError::Refused { error, .. }) => break Err(error),
                         Err(_) => unreachable!(),
                     }
-                    // Once this clone is ready and the transport has been offered what is buffered, there is room, or
+                    // Once this clone is ready and the transport has been offered the buffered bytes, there is room, or
                     // will be: nothing else has to read.
                     let ready = poll_fn(|cx| Pin::new(&mut self.write).poll_ready(cx)).await;
                     if let Err(error) = ready {

@@ -20,7 +20,7 @@ pub(crate) struct Frame {
 pub(crate) struct Decoder<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Whether a message has begun and not ended. `None`: frames are raw, in any order.
+    /// `true` while a message is unfinished. `None`: frames are raw, in any order.
     open: Option<bool>,
 }
 

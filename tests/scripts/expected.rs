@@ -1,4 +1,4 @@
-//! What must be on the wire, and whether it is.
+//! The frames expected on the wire, and the comparison.
 
 use std::{collections::VecDeque, sync::OnceLock};
 
@@ -49,23 +49,23 @@ pub(super) struct Accepted {
     pub(super) opcode: u8,
     pub(super) payload: Bytes,
     pub(super) masked: bool,
-    /// Whether its message may be compressed.
+    /// `true` if its message may be compressed.
     pub(super) compressed: bool,
 }
 
-/// What a writer was told: so many of its frames are out, when the transport had flushed so much.
+/// A writer was told that this many of its frames are out when the transport had flushed this many bytes.
 struct Promise {
     writer: usize,
     frames: usize,
     flushed: usize,
 }
 
-/// What must be on the wire: the frames in the order in which they go out.
+/// The frames expected on the wire, in order.
 #[derive(Default)]
 pub(super) struct Expected {
     order: Vec<Accepted>,
     raw: bool,
-    /// Whose message is open: data of the others waits.
+    /// The writer whose message is open: data of the others waits.
     open: Option<usize>,
     waiting: VecDeque<Accepted>,
     promises: Vec<Promise>,
@@ -103,7 +103,7 @@ impl Expected {
         self.order.push(frame);
     }
 
-    /// All frames of this writer are out.
+    /// Notes that all frames of this writer are out.
     pub(super) fn promise(&mut self, writer: usize, flushed: usize) {
         let frames = self.order.iter().filter(|frame| frame.writer == writer).count();
         self.promises.push(Promise { writer, frames, flushed });

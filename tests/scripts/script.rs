@@ -25,24 +25,24 @@ use transport::Transport;
 pub(crate) struct Script {
     /// The connection and the transport, see [`Settings`].
     pub(crate) settings: [u8; 6],
-    /// What the transport does with one write after the other, again and again; see [`Taking`].
+    /// The transport's behaviour for each write, repeated; see [`Taking`].
     pub(crate) takes: Vec<[u8; 2]>,
-    /// Who is polled next, again and again.
+    /// The order in which tasks are polled, repeated.
     pub(crate) schedule: Vec<u8>,
-    /// What the writers do; see [`Step`].
+    /// The steps of the writers; see [`Step`].
     pub(crate) steps: Vec<[u8; 6]>,
 }
 
-/// What the first numbers of a script mean.
+/// The settings encoded in the first numbers of a script.
 #[derive(Debug)]
 struct Settings {
     /// Clones of a `Write`, or a `FrameWriter`.
     writers: Option<usize>,
     checks: Checks,
-    /// Whether frames are masked; of raw frames each says so itself.
+    /// `true` if frames are masked; each raw frame has a setting of its own.
     masked: bool,
     compression: Option<Compression>,
-    /// When a buffer is full.
+    /// The length at which a buffer is full.
     mark: usize,
     slices: Slices,
 }
@@ -55,7 +55,7 @@ struct Compression {
     threshold: usize,
 }
 
-/// Whether the transport takes all slices of a vectored write.
+/// `true` if the transport takes all slices of a vectored write.
 #[derive(Debug, Clone, Copy, Default)]
 enum Slices {
     #[default]
@@ -110,10 +110,10 @@ impl Settings {
     }
 }
 
-/// What the transport does when it is written to or flushed.
+/// The transport's behaviour for one write or flush.
 #[derive(Debug, Clone, Copy)]
 enum Taking {
-    /// Takes so many bytes at most.
+    /// Takes at most this many bytes.
     Bytes(usize),
     /// Is pending, and wakes the task when nothing else can happen.
     Later,
@@ -147,12 +147,12 @@ fn near(len: usize, jitter: usize) -> usize {
     }
 }
 
-/// One thing that a writer does.
+/// A step of a writer.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Send(Frame, Way, Patience),
     Flush(Patience),
-    /// Whether messages that begin from now on are compressed.
+    /// Sets whether messages that begin from now on are compressed.
     Compress(bool),
     /// The writer is replaced by a clone of it, where it has no message open.
     Renew,
@@ -181,7 +181,7 @@ enum Kind {
 #[derive(Debug, Clone, Copy)]
 enum Content {
     Random,
-    /// Bytes that nobody else holds.
+    /// Bytes with a single owner.
     OwnRandom,
     Letters,
 }
@@ -195,7 +195,7 @@ enum Way {
     TryFeed,
 }
 
-/// How often a future is polled before it is dropped.
+/// The number of polls of a future before it is dropped.
 #[derive(Debug, Clone, Copy)]
 struct Patience(Option<u8>);
 
@@ -206,7 +206,7 @@ impl Patience {
 }
 
 impl Step {
-    /// Whose step it is, and which one.
+    /// The writer and its step.
     fn new([kind, len, jitter, how, patience, fin]: [u8; 6]) -> (usize, Self) {
         let patience = Patience::new(patience);
         let writer = usize::from(fin / 16);
@@ -310,7 +310,7 @@ impl Script {
             Box::pin(task.run(steps)) as Running<'_>
         });
         world.drive(tasks.collect(), &self.schedule)?;
-        // What the others have only fed goes out with this one.
+        // Frames that the others have only fed go out with this one.
         let last = Frame { kind: Kind::Pong, len: 3, content: Content::Random, fin: true, mask: true };
         let steps = vec![Step::Send(last, Way::Send, Patience(None))];
         world.drive(vec![Box::pin(Task::new(&world, write.clone()).run(steps))], &self.schedule)?;

@@ -21,13 +21,13 @@ use super::{
     transport::Transport,
 };
 
-/// What a `FrameWriter` and a `Write` have in common.
+/// The methods that `FrameWriter` and `Write` share.
 trait Writer: Sink<Message, Error = Error> + Unpin {
     fn buffered(&self) -> usize;
     fn set_compression(&mut self, enabled: bool);
     async fn send(&mut self, message: Message) -> Result<(), Error>;
     async fn feed(&mut self, message: Message) -> Result<(), Error>;
-    /// Whether the frame was taken.
+    /// `true`: the frame was taken.
     fn try_feed(&mut self, message: Message) -> Result<bool, Error>;
     /// Another one of the same connection.
     fn another(&self) -> Option<Self>
@@ -92,12 +92,12 @@ impl Writer for IoWrite<Transport> {
     }
 }
 
-/// What the tasks of a script have in common.
+/// The state that the tasks of a script share.
 pub(super) struct World {
     settings: Settings,
     transport: Transport,
     expected: RefCell<Expected>,
-    /// How many frames and writers there were, to give each one a number.
+    /// The counts of frames and writers, from which each one gets a number.
     frames: Cell<usize>,
     writers: Cell<usize>,
 }
@@ -146,11 +146,11 @@ impl<T> Drop for Leaky<T> {
     }
 }
 
-/// One writer at work.
+/// The task of one writer.
 pub(super) struct Task<'a, W> {
     world: &'a World,
     writer: Leaky<W>,
-    /// Sees what is buffered while a future has the writer.
+    /// Reads the buffered length while a future has the writer.
     probe: Option<Leaky<W>>,
     id: usize,
     /// The message that it has begun and not ended.
@@ -284,7 +284,7 @@ impl<'a, W: Writer> Task<'a, W> {
                 fed.await.transpose().map(drop).map(Some)
             }
             Way::Send => {
-                // How many bytes the connection has accepted so far.
+                // The bytes that the connection has accepted so far.
                 let transport = &self.world.transport;
                 let accepted_by = |writer: &W| writer.buffered() + transport.taken().len();
                 let handed = |probe: &Option<Leaky<W>>| probe.as_ref().map(|probe| accepted_by(probe));
@@ -362,7 +362,7 @@ impl Offer<'_> {
         }
     }
 
-    /// Whether the frame would now be kept until the message of another writer has ended.
+    /// Returns whether the frame would be kept until another writer's message has ended.
     fn can_wait(&self) -> bool {
         let expected = self.world.expected.borrow();
         let can_wait = |frame: &Accepted| {

@@ -1,4 +1,4 @@
-//! What the writers write into.
+//! The transport of the writers.
 
 use std::{
     cell::{Ref, RefCell},
@@ -12,14 +12,14 @@ use futures::AsyncWrite;
 
 use super::{Slices, Taking};
 
-/// After so many writes the transport takes everything, so that scripts with bytes taken one by one end soon.
+/// After this many writes the transport takes everything, so that scripts with bytes taken one by one end soon.
 const MAX_WRITES: usize = 300;
 
-/// What the transport has taken, and what it does next.
+/// The bytes that the transport has taken, and its next steps.
 #[derive(Default)]
 struct Wire {
     taken: Vec<u8>,
-    /// How much of it was flushed.
+    /// The number of flushed bytes.
     flushed: usize,
     takes: Vec<Taking>,
     slices: Slices,
@@ -30,7 +30,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// How many bytes it takes now. It is never pending twice in a row.
+    /// Returns the number of bytes it takes now. It is never pending twice in a row.
     fn poll(&mut self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         let taking = match self.takes.len() {
             0 => Taking::Bytes(usize::MAX),

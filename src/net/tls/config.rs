@@ -66,9 +66,9 @@ pub(super) async fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsErr
     Ok(Arc::clone(USUAL.get_or_init(|| config)))
 }
 
-/// Makes something of texts and files. Files on disk are read at once, because another thread may have to be waited for
-/// longer than for them: those that the process shares can all be busy. Whatever else has a path, such as a FIFO, may
-/// give nothing for ever, and is read on another thread.
+/// Loads PEM texts and files and passes them to `make`. Regular files are read on this thread, because all threads of
+/// the shared pool may be busy. Anything else with a path, such as a FIFO, may block for ever and is read on another
+/// thread.
 async fn with_files<T: Send + 'static>(
     mut pems: impl Iterator<Item = &Pem>,
     make: impl FnOnce() -> Result<T, TlsError> + Send + 'static,
@@ -83,7 +83,7 @@ async fn with_files<T: Send + 'static>(
 fn is_at_hand(pem: &Pem) -> bool {
     match pem {
         Pem::Text(_) => true,
-        // That there is none is found at once, too.
+        // A missing file is noticed at once, too.
         Pem::File(path) => fs::metadata(path).map_or(true, |found| found.is_file() || found.is_dir()),
     }
 }
@@ -334,7 +334,7 @@ fn verifier(tls: &Tls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     Ok(Arc::new(Trusted { authorities: WebPkiVerifier::new(roots, None), listed, system }))
 }
 
-/// Adds the authorities in these files and texts to those that are trusted, and gives what is listed there.
+/// Adds the authorities in these files and texts to the trusted ones, and returns the certificates listed there.
 fn authorities(mut roots: RootCertStore, pems: &[Pem]) -> Result<(RootCertStore, Listed), TlsError> {
     let mut listed = Listed::default();
     for pem in pems {
@@ -360,7 +360,7 @@ fn web_roots() -> impl Iterator<Item = OwnedTrustAnchor> {
     })
 }
 
-/// What cannot be read of the system's certificates is left out, unless that is all.
+/// Reads the certificates of the system. Unreadable ones are left out; if none is readable, this fails.
 fn system_roots() -> Result<&'static Listed, TlsError> {
     static SYSTEM: OnceLock<Listed> = OnceLock::new();
     if let Some(listed) = SYSTEM.get() {

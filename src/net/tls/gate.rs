@@ -82,7 +82,7 @@ impl Gate {
         })))
     }
 
-    /// Whether nothing has come so far in the handshake.
+    /// Returns whether the handshake has received no byte so far.
     pub(super) fn is_silent(&self) -> bool {
         lock(&self.0).left == HANDSHAKE_LEN
     }
@@ -114,7 +114,7 @@ impl Gate {
         Some(format!("the {peer} does not speak TLS on this port, it sent {}{guess}{advice}", Quoted(first)))
     }
 
-    /// Whether the peer has sent nothing.
+    /// Returns whether the peer has sent nothing.
     pub(super) fn heard_nothing(&self) -> bool {
         lock(&self.0).incoming.is_empty()
     }

@@ -1,12 +1,12 @@
 //! A TLS stream in two halves, each of which one task may poll.
 //!
-//! The stream is under a lock for as long as one poll of it takes; both directions share its state, so one has to
-//! wait for the other that long. No lock is held across an await, and none while a waker of the caller is cloned, run
-//! or dropped ([`Relay`]).
+//! The stream is under a lock for as long as one poll of it takes; both directions share its state, so one may wait
+//! that long for the other. No lock is held across an await, and none while a waker of the caller is cloned, run or
+//! dropped ([`Relay`]).
 //!
-//! The socket is polled for reading in the reader's turn only, with the waker that stands for the reader's. For writing
-//! it is polled by both, and always with the one waker that wakes both: so neither replaces the other's, and whoever
-//! waits for room is woken when there is some.
+//! Only the reader polls the socket for reading, with the waker that stands for the reader's. Both halves poll it for
+//! writing, always with one waker that wakes both. So neither half replaces the other's waker, and a half that waits
+//! for room is woken when there is some.
 
 use std::{
     fmt, io,
@@ -44,10 +44,10 @@ struct Shared {
     relay: Relay,
 }
 
-/// The stream under its lock. Dropped, it passes on the wake-ups that came meanwhile, without the lock.
+/// The locked stream. Dropping it unlocks the stream, then passes on the wake-ups that came meanwhile.
 struct Locked<'a> {
     shared: &'a Shared,
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     stream: Option<MutexGuard<'a, Box<dyn Stream>>>,
 }
 
@@ -84,7 +84,7 @@ impl Locked<'_> {
             let read = self.poll(Turn::Read, |stream| stream.poll_read(&mut relay.read_cx(), buf));
             if gate.take_flush_due() {
                 relay.set_reader_needs_room(true);
-                // If it has to wait, the next read asks for it again. If it fails, the writer will see that too.
+                // If the flush must wait, the next read repeats it. If it fails, the writer gets the error too.
                 if self.poll(Turn::Write, |stream| stream.poll_flush(&mut relay.room_cx())).is_ready() {
                     relay.set_reader_needs_room(false);
                 }
@@ -94,7 +94,7 @@ impl Locked<'_> {
                 read => return read,
             }
         }
-        // The stream stops at an error even where it has decrypted what stood before. That is given out first.
+        // After an error the stream may still hold data that it decrypted before. That data is returned first.
         let rest = self.poll(Turn::Write, |stream| stream.poll_read(&mut relay.read_cx(), buf));
         match (rest, failed.take()) {
             (Poll::Ready(Ok(count @ 1..)), why) => {
@@ -223,7 +223,7 @@ mod tests {
         time::Duration,
     };
 
-    /// A stream that wakes the task while it is polled, as a socket does that gives way to others, and is pending.
+    /// A stream that is always pending and wakes the task while it is polled, like a socket that yields to other tasks.
     struct Waking;
 
     fn wakes<T>(cx: &Context<'_>) -> Poll<io::Result<T>> {
@@ -261,7 +261,7 @@ mod tests {
         split(Box::new(Waking), Gate::new(Role::Client, reader, writer), Relay::new())
     }
 
-    /// A waker that does something at once, as executors in callbacks do; and when it is dropped.
+    /// A waker that calls a function when it is woken and when it is dropped, as executors do that poll in a callback.
     struct Inline<F: Fn() + Send + Sync>(F);
 
     impl<F: Fn() + Send + Sync> Wake for Inline<F> {
@@ -298,7 +298,7 @@ mod tests {
         Pin::new(writer).poll_close(cx).is_pending()
     }
 
-    /// Runs what would wait for ever if a lock were held, and says whether the waker ran.
+    /// Runs a test that would deadlock if a lock were held, and returns whether the waker ran.
     #[expect(clippy::disallowed_methods, reason = "a test that is stuck must fail")]
     fn runs(test: impl FnOnce(mpsc::Sender<()>) + Send + 'static) {
         let (sender, receiver) = mpsc::channel();
@@ -358,7 +358,7 @@ mod tests {
         let (mut reader, mut writer) = pair();
         let counted = Arc::new(Inline(|| ()));
         let waker = Waker::from(Arc::clone(&counted));
-        // Each poll wakes the half that it is of, so the stream's own wake-ups do not register again.
+        // Each poll wakes its own half, so the stream's own wake-ups do not register again.
         assert!(read(&mut reader, &mut Context::from_waker(&waker)));
         assert!(write(&mut writer, &mut Context::from_waker(&waker)));
         drop((waker, reader));

@@ -25,7 +25,7 @@ pub(super) struct Records {
     /// Whether the first message has come, or cannot come any more.
     done: bool,
     hello: Option<Hello>,
-    /// The first bytes, as many as a header has.
+    /// The first bytes, up to the length of a record header.
     first: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Records {
         if self.missing > 0 { self.missing } else { Self::HEADER_LEN - self.header.len() }
     }
 
-    /// The first bytes, if they do not begin a record of TLS.
+    /// Returns the first bytes if they do not begin a TLS record.
     pub(super) fn stranger(&self) -> Option<&[u8]> {
         match self.first.first() {
             None | Some(CHANGE_CIPHER_SPEC..=ENCRYPTED) => None,
@@ -53,7 +53,7 @@ impl Records {
         }
     }
 
-    /// Whether nothing has come.
+    /// Returns whether no byte has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_empty()
     }
@@ -158,8 +158,8 @@ fn parse_hello(mut hello: Cursor<'_>) -> Option<Hello> {
     })
 }
 
-/// The protocol among a server's extensions ([RFC 7301 §3.1](https://www.rfc-editor.org/rfc/rfc7301#section-3.1)).
-/// TLS 1.3 encrypts it, so that only a server of TLS 1.2 has it here.
+/// The protocol among a server's extensions ([RFC 7301 §3.1](https://www.rfc-editor.org/rfc/rfc7301#section-3.1)). TLS
+/// 1.3 encrypts it, so only a TLS 1.2 server shows it here.
 fn chosen_protocol(extensions: Cursor<'_>) -> Option<Vec<u8>> {
     Some(extensions.extension(EXTENSION_ALPN)?.vector(2)?.vector(1)?.0.to_vec())
 }

@@ -1,4 +1,4 @@
-//! Whom a client and a server trust, and why a client does not trust a server, in words.
+//! Trust decisions of client and server, and explanations of refused certificates.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -14,7 +14,7 @@ use rustls::{
 use super::x509::Facts;
 use crate::options::Role;
 
-/// Trusts those whose certificate is signed by an authority, or is itself one of those that were listed.
+/// Trusts peers whose certificate is signed by an authority, or is one of the listed certificates itself.
 pub(super) struct Trusted<Authorities> {
     pub(super) authorities: Authorities,
     /// The list of the caller.
@@ -32,11 +32,11 @@ impl<Authorities> Trusted<Authorities> {
 /// A list of certificates that are trusted.
 #[derive(Default)]
 pub(super) struct Listed {
-    /// Those that may sign others. The library does not ask that of those that it is told to trust.
+    /// The certificates that may sign others. The library does not check that for the roots that it is given.
     pub(super) authorities: Vec<OwnedTrustAnchor>,
-    /// Those that are self-signed.
+    /// The self-signed certificates.
     pub(super) certificates: Vec<Certificate>,
-    /// Whose these are.
+    /// Their subjects.
     pub(super) subjects: Vec<DistinguishedName>,
 }
 
@@ -59,9 +59,9 @@ impl Listed {
         Ok(())
     }
 
-    /// Whether a certificate of the list is valid now, and for this kind of peer. The library refuses one that is marked as
-    /// an authority, which is what `openssl req -x509` makes: as a leaf of itself it is trusted here, and nothing that it
-    /// has signed is trusted because of this.
+    /// Checks that a listed certificate is valid now and for this kind of peer. The library refuses a server
+    /// certificate that is marked as an authority, as `openssl req -x509` makes it. Here it is trusted for itself;
+    /// certificates that it has signed gain no trust from this.
     fn check(certificate: &Certificate, peer: Role, now: SystemTime) -> Result<(), rustls::Error> {
         let facts = Facts::parse(&certificate.0).ok_or(CertificateError::BadEncoding)?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH);
@@ -148,7 +148,7 @@ impl ClientCertVerifier for Trusted<Arc<dyn ClientCertVerifier>> {
     }
 }
 
-/// Why a certificate is not trusted, where the library's own reason says too little.
+/// The reason for refusing a certificate, for cases where the library's own text says too little.
 #[derive(Debug)]
 struct Reason(String);
 
@@ -187,7 +187,7 @@ fn explain(error: rustls::Error, certificate: &Certificate, name: &ServerName) -
     }
 }
 
-/// Whether the key is the reason.
+/// Explains the refusal if the key is the reason.
 fn explain_key(error: rustls::Error, certificate: &Certificate) -> rustls::Error {
     match Facts::parse(&certificate.0).and_then(|facts| facts.rsa_bits) {
         Some(bits @ 0..2048) if error == CertificateError::BadSignature.into() => {

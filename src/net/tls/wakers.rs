@@ -1,8 +1,8 @@
-//! The wakers of a TLS stream's halves, and wake-ups that are put off while its locks are held.
+//! The wakers of a TLS stream's halves, and wake-ups deferred while its locks are held.
 //!
-//! The stream and the socket under it are polled under locks, and sockets run wakers while they are polled: to give way
-//! to others, or when another waker takes the place of one. So they never get a waker of the caller, but one that
-//! stands for it. A wake-up from inside of a poll is noted, and passed on once the locks have been let go.
+//! The stream and its socket are polled under locks, and a socket may run a waker during the poll: when it yields to
+//! other tasks, or when it replaces an earlier waker. Therefore they never get a waker of the caller, but one that
+//! stands for it. A wake-up from inside a poll is noted and passed on after the locks are released.
 
 use std::{
     sync::Arc,
@@ -13,24 +13,24 @@ use futures::task::AtomicWaker;
 
 use crate::sync::{AtomicU32, AtomicUsize, Ordering, thread_mark, wake_all};
 
-/// The reader is to be woken.
+/// Wake the reader.
 const READ: u32 = 1;
-/// The socket has room: the writer is to be woken, and the reader if it waits for room.
+/// The socket has room: wake the writer, and the reader if it waits for room.
 const ROOM: u32 = 1 << 1;
-/// The reader waits for room, since something that TLS has to say by itself is not out.
+/// The reader waits for room, because records that TLS sends by itself are not out yet.
 const READER_NEEDS_ROOM: u32 = 1 << 2;
 
 #[derive(Default)]
 struct Wakers {
     reader: AtomicWaker,
     writer: AtomicWaker,
-    /// Wake-ups that were put off, and whether the reader waits for room.
+    /// The deferred wake-ups, and whether the reader waits for room.
     flags: AtomicU32,
-    /// The mark of the thread that polls under the locks; zero: none.
+    /// The mark of the thread that polls under the locks; zero if none does.
     polled_by: AtomicUsize,
 }
 
-/// The wakers of both halves, and those that stand for them.
+/// The wakers of both halves, and the wakers that stand for them.
 pub(super) struct Relay {
     wakers: Arc<Wakers>,
     read: Waker,
@@ -48,7 +48,8 @@ impl Relay {
         Self { wakers, read, room }
     }
 
-    /// To be called without the locks, as all methods that take or run a waker of the caller.
+    /// Registers the reader's waker. Must be called without the locks, like every method that takes or runs a waker of
+    /// the caller.
     pub(super) fn register_reader(&self, waker: &Waker) {
         self.wakers.reader.register(waker);
     }
@@ -65,12 +66,12 @@ impl Relay {
         drop(self.wakers.writer.take());
     }
 
-    /// Stands for the reader.
+    /// Returns a context whose waker stands for the reader's.
     pub(super) fn read_cx(&self) -> Context<'_> {
         Context::from_waker(&self.read)
     }
 
-    /// Stands for all who wait for room in the socket.
+    /// Returns a context whose waker stands for all tasks that wait for room in the socket.
     pub(super) fn room_cx(&self) -> Context<'_> {
         Context::from_waker(&self.room)
     }
@@ -83,18 +84,18 @@ impl Relay {
         }
     }
 
-    /// Wake-ups by this thread are put off from now on. To be called under the lock.
+    /// Defers wake-ups by this thread from now on. Must be called under the lock.
     pub(super) fn begin_poll(&self) {
         // No order is needed: a thread always sees what it has stored itself.
         self.wakers.polled_by.store(thread_mark(), Ordering::Relaxed);
     }
 
-    /// The end of that; still under the lock.
+    /// Ends the deferral. Must be called under the lock.
     pub(super) fn end_poll(&self) {
         self.wakers.polled_by.store(0, Ordering::Relaxed);
     }
 
-    /// Passes on the wake-ups that were put off.
+    /// Passes on the deferred wake-ups.
     pub(super) fn catch_up(&self) {
         if self.wakers.flags.load(Ordering::Acquire) & (READ | ROOM) != 0 {
             let flags = self.wakers.flags.fetch_and(!(READ | ROOM), Ordering::AcqRel);

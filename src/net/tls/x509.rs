@@ -1,4 +1,4 @@
-//! The few facts of a certificate ([RFC 5280 §4.1](https://www.rfc-editor.org/rfc/rfc5280#section-4.1)) that the TLS
+//! The few fields of a certificate ([RFC 5280 §4.1](https://www.rfc-editor.org/rfc/rfc5280#section-4.1)) that the TLS
 //! library does not tell. Anything malformed makes the whole certificate unreadable.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -27,12 +27,12 @@ const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 /// The bit of the first byte of a key's usage that lets it sign certificates.
 const KEY_CERT_SIGN: u8 = 1 << 2;
 
-/// What a certificate says of itself.
+/// The fields of a certificate that this crate uses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// 1, 2 or 3.
+    /// The version: 1, 2 or 3.
     pub(super) version: u8,
-    /// Whether issuer and subject are the same.
+    /// `true` if issuer and subject are the same.
     pub(super) is_self_issued: bool,
     /// The first and last second of its validity, since 1970.
     pub(super) validity: (i64, i64),
@@ -40,10 +40,11 @@ pub(super) struct Facts {
     pub(super) rsa_bits: Option<usize>,
     /// Its alternative names: host names and addresses. `None`: it has no such extension.
     pub(super) names: Option<Vec<String>>,
-    /// Whether it may identify a server, and whether a client.
+    /// `true` if it may identify a server.
     pub(super) is_for_servers: bool,
+    /// `true` if it may identify a client.
     pub(super) is_for_clients: bool,
-    /// Whether it may sign other certificates.
+    /// `true` if it may sign other certificates.
     pub(super) is_authority: bool,
 }
 
@@ -72,10 +73,10 @@ impl Facts {
             names: None,
             is_for_servers: true,
             is_for_clients: true,
-            // The first version cannot say so: those who sign themselves are taken for one.
+            // Version 1 has no such field: a self-issued certificate counts as an authority.
             is_authority: version == 1 && issuer.0 == subject.0,
         };
-        // Unique identifiers may come before.
+        // Unique identifiers may precede the extensions.
         while !tbs.0.is_empty() {
             let (tag, content) = tbs.next()?;
             if tag == EXTENSIONS {
@@ -90,7 +91,7 @@ impl Facts {
         while !extensions.0.is_empty() {
             let mut extension = extensions.take(SEQUENCE)?;
             let kind = extension.take(OBJECT_IDENTIFIER)?;
-            // A boolean may stand before it.
+            // The `critical` flag may precede the value.
             let value = loop {
                 if let (OCTET_STRING, value) = extension.next()? {
                     break value;
@@ -123,7 +124,7 @@ impl Facts {
     }
 }
 
-/// The size of the key, if it is RSA. The outer `None`: it is malformed.
+/// Reads the size of an RSA key. The inner `None`: not RSA. The outer `None`: malformed.
 fn rsa_bits(mut key: Der<'_>) -> Option<Option<usize>> {
     if key.take(SEQUENCE)?.take(OBJECT_IDENTIFIER)?.0 != RSA {
         return Some(None);
@@ -157,7 +158,7 @@ fn alternative_names(mut names: Der<'_>) -> Option<Vec<String>> {
 struct Der<'a>(&'a [u8]);
 
 impl Der<'_> {
-    /// The next element: its tag and its content.
+    /// Reads the next element: its tag and its content.
     fn next(&mut self) -> Option<(u8, Self)> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
@@ -174,7 +175,7 @@ impl Der<'_> {
         Some((tag, Self(content)))
     }
 
-    /// The content of the next element, which has this tag.
+    /// Reads the next element, which must have this tag, and returns its content.
     fn take(&mut self, tag: u8) -> Option<Self> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
@@ -183,13 +184,14 @@ impl Der<'_> {
         if self.0.first() == Some(&tag) { self.take(tag) } else { None }
     }
 
-    /// The content of the only element, which has this tag.
+    /// Reads the only element, which must have this tag, and returns its content.
     fn only(mut self, tag: u8) -> Option<Self> {
         let content = self.take(tag)?;
         self.0.is_empty().then_some(content)
     }
 
-    /// A time of [RFC 5280 §4.1.2.5](https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5), in seconds since 1970.
+    /// Reads a time of [RFC 5280 §4.1.2.5](https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5), in seconds since
+    /// 1970.
     fn time(&mut self) -> Option<i64> {
         let (tag, Self(text)) = self.next()?;
         let mut digits = text.strip_suffix(b"Z")?;
@@ -218,7 +220,7 @@ impl Der<'_> {
         if !is_valid || !digits.is_empty() {
             return None;
         }
-        // Days since 1970, of years that begin in March so that the leap day is the last one.
+        // The days since 1970, computed with years that begin in March, so that the leap day is the last day.
         let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
         let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469;
         Some(((days * 24 + hour) * 60 + minute) * 60 + second)
