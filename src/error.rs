@@ -267,7 +267,7 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
-    /// The cause below the one that [`Display`](fmt::Display) prints already.
+    /// Returns the cause below the one that [`Display`](fmt::Display) already prints.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Tls(error) => error.source(),

@@ -119,7 +119,7 @@ fn close_over_a_sink_of_frames_fails_where_a_frame_was_lost() {
     drive(open.close()).unwrap();
 }
 
-/// Notes what it is asked for; may be full.
+/// A transport that records the calls made to it, and may be full.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<(Vec<&'static str>, bool)>>);
 

@@ -65,7 +65,7 @@ fn warm() {
     }
 }
 
-/// Few reads, and room for what they gave.
+/// Few reads, and room for the bytes that they return.
 fn most(sent: usize) -> u64 {
     (4 * sent + 64 * KIB) as u64
 }
@@ -159,7 +159,7 @@ fn a_compressed_frame_takes_a_small_multiple_of_what_has_been_inflated() {
     for role in ROLES {
         for sent in [1, 20 * KIB, 44 * KIB] {
             let mut bytes = wire::header(0xC2, wire::Form::Bits64, 16 * MIB as u64, wire::key_to(role));
-            // Stored blocks: what comes in comes out.
+            // Stored blocks: the output has the length of the input.
             let mut payload = Vec::new();
             while payload.len() < sent {
                 payload.extend([0x00, 0x00, 0x10, 0xFF, 0xEF]);

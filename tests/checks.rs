@@ -182,7 +182,7 @@ fn report_takes_no_fragment_of_one_message_for_one_of_another() {
             reported(role, &[begun.to_vec(), ended.to_vec()].concat()),
             [ok("a1 "), interleaved(), interleaved(), ok("next")]
         );
-        // A message that is given up does not stand in the way of others for ever.
+        // An unfinished message does not block later ones for ever.
         let others = ["c", "d", "e"].map(|text| to(wire::TEXT, text));
         for given_up in [&begun[..1], &begun] {
             let seen = reported(role, &[given_up.to_vec(), others.to_vec(), ended.to_vec()].concat());

@@ -29,7 +29,7 @@ fn ends() -> Message {
     Message::continuation("ends", true)
 }
 
-/// The frames whose payloads are the secret as it is; and how many begin a compressed message.
+/// Counts the frames whose payload is the uncompressed secret, and those that begin a compressed message.
 fn judge(frames: &[wire::Frame]) -> (usize, usize) {
     let plain = frames.iter().filter(|frame| frame.payload == SECRET.as_bytes()).count();
     (plain, frames.iter().filter(|frame| frame.first & 0x40 != 0).count())

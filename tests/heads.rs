@@ -244,7 +244,7 @@ fn proxy_protocol_is_named_as_such_wherever_it_is_cut() {
     }
 }
 
-/// The same over sockets, and what the server reports of them.
+/// The same heads over sockets, with the server's reports.
 #[test]
 fn listening_server_answers_and_reports_unusual_heads() {
     let cases = [

@@ -52,7 +52,7 @@ const TRANSPORTS: &[Transport] = &[
 
 type Halves = (Read, Write);
 
-/// Both ends of a connection over our own sockets. The first is the one that is tested; only it has the heartbeat.
+/// Both ends of a connection over our own sockets. The first end is tested; only it has the heartbeat.
 fn open(transport: Transport, tested: Role, heartbeat: Option<Heartbeat>) -> (Halves, Halves) {
     let mut accepting = ServerOptions::default().no_heartbeat();
     let mut connecting = Options::default();

@@ -46,7 +46,7 @@ fn waking_and_polling_and_dropping_writers_that_wait_costs_each_of_them_the_same
         let mut sends: Vec<_> = clones.iter_mut().map(|clone| Box::pin(clone.send("x"))).collect();
         let poll = |send: &mut Pin<Box<_>>| assert!(poll_once(send).is_pending());
         sends.iter_mut().for_each(poll);
-        // Most of the room that there is goes to those that were polled first.
+        // Most of the free room goes to the writers that are polled first.
         let woken = timed(|| {
             far.grow(2);
             sends.iter_mut().for_each(poll);

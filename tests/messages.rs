@@ -221,7 +221,7 @@ fn without_checks_no_fragment_of_one_message_is_taken_for_one_of_another() {
         interleaved(next(&mut read));
         interleaved(next(&mut read));
         assert_eq!(next(&mut read).unwrap().unwrap(), text("next"));
-        // A message that is given up does not stand in the way of others for ever.
+        // An unfinished message does not block later ones for ever.
         far.put(&wire::to(role, wire::FIRST_TEXT, "a1 "));
         (0..3).for_each(|_| far.put(&wire::to(role, wire::TEXT, "whole")));
         interleaved(next(&mut read));

@@ -208,7 +208,7 @@ fn a_sink_of_frames_gives_pings_the_same_meaning() {
     assert_eq!(drive(read.next()).unwrap().unwrap().payload, own, "it came too late to answer anything");
 }
 
-/// Memory is bounded however many Pings go out behind one that is never answered.
+/// Memory is bounded however many Pings follow an unanswered one.
 #[test]
 fn pings_behind_an_unanswered_one_are_kept_up_to_a_bound_of_which_the_latest_still_answer() {
     let ((mut read, mut write), mut far) = alone(1 << 20, WrapOptions::client());

@@ -22,7 +22,7 @@ fn options(role: Role) -> WrapOptions {
     WrapOptions::new(role).deflate(Deflate::default().threshold(0))
 }
 
-/// A payload compressed by this crate, as the caller has it who relays it.
+/// A payload compressed by this crate, as a relay receives it.
 fn compressed_by_the_caller(plain: &str) -> Message {
     let mut writer = FrameWriter::new(Vec::new(), options(Role::Server));
     drive(writer.send(plain)).unwrap();

@@ -24,7 +24,7 @@ use futures::executor::block_on;
 
 const KIB: usize = 1 << 10;
 
-/// Lengths of the last frame: copied into the queue at several sizes, and one that is kept as it is.
+/// Lengths of the last frame: several that are copied into the queue, and one that is not copied.
 const LAST_LENS: [usize; 6] = [KIB, 2 * KIB, 7514, 32 * KIB, 64 * KIB - 1, 64 * KIB];
 
 /// Every way of writing masked frames and one of writing unmasked ones, each with the options of a reader for them.

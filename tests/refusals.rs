@@ -1,5 +1,5 @@
-//! Responses that refuse the opening handshake: when the client gives up waiting for the rest, and what it makes of
-//! heads that are not as they should be.
+//! Responses that refuse the opening handshake: the time limit for the rest, and the client's result for heads that are
+//! not as they should be.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -245,8 +245,8 @@ impl Peer {
         }
     }
 
-    /// The start of one message, followed by the end of another, cannot be told from a message. So what comes now
-    /// begins one.
+    /// The start of one message followed by the end of another looks like a message. So the part that follows begins
+    /// one.
     fn leave_no_message_open(&mut self) {
         for _ in 0..2 {
             let frames = self.message(true, false);

@@ -162,7 +162,7 @@ fn error_with_a_response_hides_what_is_secret_there() {
     assert_error_hidden(&error);
     assert_hidden("response", error.response().unwrap());
     assert!(format!("{error:?}").contains(r#"body: "sign in first""#), "{error:?}");
-    // Header lines that are malformed are not quoted with what they hold.
+    // Malformed header lines are not quoted with their values.
     for line in [
         format!("Set-Cookie: {SECRET}\u{1}"),
         format!("Set-Cookie : {SECRET}"),

@@ -36,7 +36,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Serves with this handler while the client does what it does.
+/// Serves with this handler while the client runs.
 fn served<T>(
     options: ServerOptions,
     handler: impl AsyncFn(Request, Read, Write) -> Result<(), Error>,

@@ -1,5 +1,5 @@
-//! Clients that go before they are connected, and code of the caller that panics: what the log sees, what the client
-//! gets, and that the server goes on.
+//! Clients that leave before they are connected, and code of the caller that panics: the report to the log, the answer
+//! to the client, and that the server continues.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 #[path = "common/net.rs"]
@@ -50,7 +50,7 @@ impl Handler for Quiet {
     }
 }
 
-/// Serves while the clients do what they do.
+/// Serves while the clients run.
 fn served<T>(server: &Server, way: Way, clients: impl Future<Output = T>) -> T {
     let serving = async {
         match way {
@@ -100,7 +100,7 @@ async fn settled(server: &Server, open: usize) {
     }
 }
 
-/// Clients that send this and hang up, then one that is accepted. Gives what the log has seen.
+/// Runs clients that send this and hang up, then one that is accepted. Returns the log.
 fn seen(options: ServerOptions, good: impl Fn(Options) -> Options, way: Way, sent: &[u8]) -> Vec<Error> {
     let (options, log) = logging(options);
     let server = block_on(Server::bind("127.0.0.1:0", options)).unwrap();
@@ -112,7 +112,7 @@ fn seen(options: ServerOptions, good: impl Fn(Options) -> Options, way: Way, sen
             let mut stream = TcpStream::connect(at).unwrap();
             stream.write_all(sent).unwrap();
             if reset && !sent.is_empty() {
-                // A reset throws away what the server has not read yet.
+                // A reset discards the bytes that the server has not read yet.
                 Timer::after(Duration::from_millis(50)).await;
             }
             hang_up(stream, reset);

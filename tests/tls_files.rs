@@ -1,4 +1,4 @@
-//! Files with certificates and keys: those that give nothing, and threads that are all busy.
+//! Files with certificates and keys: files that give no data, and busy threads.
 #![cfg(all(unix, feature = "tls"))]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 

@@ -64,7 +64,7 @@ fn connected(encrypted: bool) -> [(Read, Write); 2] {
     })
 }
 
-/// Runs the test on a thread of its own, since it would wait for ever if a lock were held.
+/// Runs the test on its own thread, because it would wait for ever if a lock were held.
 fn ends(test: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -100,7 +100,7 @@ fn waker_that_another_one_replaces_may_send() {
     }
 }
 
-/// A reader gives way to others when much has come, and then wakes its task from inside of the poll.
+/// A reader yields to other tasks after many bytes, and then wakes its task from inside the poll.
 #[test]
 fn waker_of_a_reader_that_gives_way_may_send() {
     const COUNT: usize = 200;

@@ -129,7 +129,7 @@ fn try_feed_asks_the_transport_once_each_time_though_no_task_was_woken() {
     }
 }
 
-/// A transport that was asked by `try_feed`, which no task awaits, wakes those that wait later.
+/// A transport polled by `try_feed`, with no waiting task, wakes the tasks that wait later.
 #[test]
 fn a_writer_that_waits_after_a_full_try_feed_is_woken_by_the_transport() {
     for role in ROLES {

@@ -1,4 +1,4 @@
-//! Programs that write and do not read: `drive`, and what a writer alone is told.
+//! Programs that write and do not read: `drive`, and the errors of a writer without a reader.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

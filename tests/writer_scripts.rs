@@ -1,4 +1,4 @@
-//! Whatever is sent, in whatever way, into whatever transport: what goes out is what was accepted, in order.
+//! Writers send random frames in random ways into a random transport: the accepted frames must go out in order.
 //!
 //! `WRITER_SCRIPTS` says how many random scripts are run, `WRITER_SEED` which ones:
 //!

@@ -1,4 +1,4 @@
-//! Whatever writers send, in whatever way, into whatever transport: what goes out is what was accepted, in order. The
+//! Writers send random frames in random ways into a random transport: the accepted frames must go out in order. The
 //! scripts are those of `tests/writer_scripts.rs`.
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Tasks in a list, of which a random one that was woken is polled next; now and then one that was not.
+//! An executor that polls a random woken task next, and now and then one that was not woken.
 
 use std::{
     pin::Pin,

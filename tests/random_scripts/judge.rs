@@ -95,7 +95,7 @@ impl Wires<'_> {
         let (closed, raw) = (ledger.closed.get(), settings.raw());
         let only_readers = left.iter().all(|name| name.starts_with("reader"));
         if !settings.errors && !closed && !raw && self.ours == [true; 2] {
-            // Also where a reader was dropped: what was flushed to the other one has arrived.
+            // Holds even if one reader was dropped: bytes flushed to the other reader have arrived.
             if !only_readers {
                 return Err(format!("these wait for ever: {left:?}"));
             }

@@ -226,7 +226,7 @@ fn shake_hands(ledger: &Rc<Ledger>, executor: &mut Executor, pipes: &[SharedPipe
     );
 }
 
-/// Runs the script of this seed. An error says what was wrong.
+/// Runs the script of this seed. The error describes the fault.
 pub(crate) fn run(seed: u64, peer: Peer, logs: bool) -> Result<Done, String> {
     let mut rng = Rng::with_seed(seed);
     let settings = Settings::draw(&mut rng, peer, logs);

@@ -111,7 +111,7 @@ impl Expected {
 }
 
 impl Expected {
-    /// Decodes what the transport has taken, and compares.
+    /// Decodes the bytes that the transport has taken, and compares.
     pub(super) fn check(self, taken: &[u8], compression: Option<Compression>) -> Result<(), String> {
         if !self.waiting.is_empty() {
             return Err("a frame waits for ever".to_owned());
@@ -119,7 +119,7 @@ impl Expected {
         let mut decoder = Decoder::new(taken, self.raw);
         let mut inflater = compression.map(|compression| Inflater::new(compression.keeps_context));
         let mut payload = Vec::new();
-        // The compressed message that is open: what it should be, and what it inflates to so far.
+        // The open compressed message: its expected content, and the content inflated so far.
         let mut open: Option<(Vec<u8>, Vec<u8>)> = None;
         let mut ends = Vec::with_capacity(self.order.len());
         for (number, accepted) in self.order.iter().enumerate() {

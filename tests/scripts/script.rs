@@ -1,5 +1,6 @@
-//! Scripts for the writers of one connection: what they send and how, what the transport takes, and who is polled when.
-//! A run of one sends all of it, then decodes what the transport has taken: it must be what was accepted, in order.
+//! Scripts for the writers of one connection: their frames and calls, the behaviour of the transport, and the order of
+//! polls. A run sends everything, then decodes the bytes that the transport has taken: they must be the accepted
+//! frames, in order.
 //!
 //! A script is made of numbers, each of which means something whatever it is, so that neither a generator nor a
 //! shrinker nor a fuzzer needs rules. Zeros are the simplest: a whole binary message without payload, fed by a lone

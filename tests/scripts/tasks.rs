@@ -108,7 +108,7 @@ impl World {
         Self { settings, transport, expected, frames: Cell::default(), writers: Cell::default() }
     }
 
-    /// Compares what the transport has taken with what was accepted.
+    /// Compares the bytes that the transport has taken with the accepted frames.
     pub(super) fn check(self, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
         self.transport.change(change);
         self.expected.into_inner().check(&self.transport.taken(), self.settings.compression)
@@ -407,7 +407,7 @@ const MAX_POLLS: usize = 100_000;
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 impl World {
-    /// Polls tasks that were woken, now and then one that was not, as the schedule says.
+    /// Polls woken tasks, and now and then one that was not woken, in the order of the schedule.
     pub(super) fn drive(&self, tasks: Vec<Running<'_>>, schedule: &[u8]) -> Result<(), String> {
         let flagged = tasks.into_iter().map(|task| {
             let flag = Arc::new(Flag(AtomicBool::new(true)));
@@ -428,7 +428,7 @@ impl World {
             let index = match ready.len() {
                 0 if self.transport.wake() => continue,
                 0 => return Err("all tasks wait, and nothing will wake them".to_owned()),
-                // Not each time, or those that were woken would never be polled.
+                // Not each time, or woken tasks would never be polled.
                 _ if round % 2 == 1 && number >= 200 => usize::from(number) % tasks.len(),
                 count => ready[usize::from(number) % count],
             };

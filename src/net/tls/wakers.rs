@@ -103,7 +103,7 @@ impl Relay {
         }
     }
 
-    /// Polls a future that locks what it polls, such as a handshake, with a waker that stands for the reader's.
+    /// Polls a future that takes the locks itself, such as a handshake, with a waker that stands for the reader's.
     pub(super) fn poll_with<T>(
         &self,
         cx: &Context<'_>,
