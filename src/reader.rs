@@ -394,6 +394,7 @@ impl<R: AsyncRead + Unpin> sealed::Source for FrameReader<R> {
         }
     }
 
+    #[inline(always)]
     fn view(&self) -> FrameView<'_> {
         self.header.view(match &self.current {
             Current::Body => self.body.bytes(),

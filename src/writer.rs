@@ -133,9 +133,18 @@ struct Alone {
 }
 
 impl Alone {
-    /// Fails if this frame must not go out now. `raw`: frames are not checked.
+    /// Fails if this frame must not go out now. With `MaskBy::Frame` frames are not checked.
     #[inline]
-    fn check(&mut self, message: &Message, raw: bool) -> Result<(), Error> {
+    fn check(&mut self, message: &Message, mask: MaskBy) -> Result<(), Error> {
+        if self.end != End::Open || message.opcode == Opcode::CLOSE {
+            return self.check_other(message, mask);
+        }
+        self.rules.on_message(message).map_err(|error| refuse(error, message))
+    }
+
+    /// Checks a Close frame, or any frame after the end.
+    #[cold]
+    fn check_other(&mut self, message: &Message, mask: MaskBy) -> Result<(), Error> {
         match self.end {
             End::Open => {}
             // §5.5.1: "The application MUST NOT send any more data frames after sending a Close frame."
@@ -143,7 +152,7 @@ impl Alone {
             _ => return Err(Error::Closed(None)),
         }
         self.rules.on_message(message).map_err(|error| refuse(error, message))?;
-        if message.opcode == Opcode::CLOSE && !raw {
+        if message.opcode == Opcode::CLOSE && matches!(mask, MaskBy::Role(_)) {
             self.end = End::Said;
         }
         Ok(())
@@ -256,7 +265,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     fn check(&mut self, message: &Message) -> Result<(), Error> {
         match &mut self.alone {
             None => Ok(()),
-            Some(alone) => alone.check(message, matches!(self.mask, MaskBy::Frame)),
+            Some(alone) => alone.check(message, self.mask),
         }
     }
 
