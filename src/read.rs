@@ -41,6 +41,9 @@ const DRAIN_LEN: usize = 1 << 20;
 /// - After a Ping: the Pong is buffered, then the Ping is yielded.
 /// - After a Close: the echo is sent, then the Close is yielded, then the stream ends.
 /// - After our own Close: data is yielded and Pings are answered until the peer's Close.
+/// - Before the end, a client waits until the server has ended the transport. A server that has sent Pings waits for
+///   the client in the same way, because a Pong that meets a closed socket destroys data on its way. Both wait at most
+///   for the close deadline.
 /// - After a violation: the peer gets a Close frame that says so, then comes the error, then the end.
 /// - When the transport ends without a Close frame from either side: [`Error::Lost`], then the end.
 ///
